@@ -1,0 +1,45 @@
+"""What the user asked for, as one value: made by the command line, read by everything after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.plan.ports import Expose
+    from bridge.plan.target import TargetSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterChoice:
+    """Which cluster and namespace: flags as given; ``None`` leaves it to the kubeconfig."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """``bridge run``: the target (``None``: just join the namespace), the command, and how."""
+
+    command: tuple[str, ...]
+    where: ClusterChoice = field(default_factory=ClusterChoice)
+    target: TargetSpec | None = None
+    exposes: tuple[Expose, ...] = ()
+    env_file: Path | None = None
+    env_json: Path | None = None
+    image: str
+    timeout: float
+    run_init_containers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreRequest:
+    """``bridge restore``: one target by name, or (``None``) all that dead sessions left in the namespace."""
+
+    where: ClusterChoice = field(default_factory=ClusterChoice)
+    name: str | None = None
+    timeout: float

@@ -1,0 +1,97 @@
+"""Undo records on this laptop's disk: one private file a session, written before the change that it undoes.
+
+The same record is on the target in the cluster; this copy also names what has no target (a bare proxy pod), and tells
+``bridge restore`` which process held the session, so that a dead one is known at once. A disk that can't be written
+stops a session before anything has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSession:
+    """What this laptop knows of a session: where it is, who runs it (pid and its start time, so a reused pid is told apart)."""
+
+    session: str
+    context: str
+    server: str
+    namespace: str
+    target: str | None
+    pid: int
+    started: str
+    undo: str | None
+
+    def is_alive(self) -> bool:
+        """Whether the bridge that held this session still runs on this laptop."""
+        return process_start(self.pid) == self.started
+
+
+def process_start(pid: int) -> str | None:
+    """Tell a process's start time in clock ticks since boot (proc(5), stat field 22), or None when there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]  # the command name before ")" may hold anything
+
+
+class Store:
+    """The directory of records."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def recorded(self, session: LocalSession) -> Iterator[None]:
+        """Keep the record from before the change until after the restore; a failed restore leaves it."""
+        self.write(session)
+        yield
+        self.remove(session.session)
+
+    def write(self, session: LocalSession) -> None:
+        """Write atomically and durably: a crash leaves the record whole or not there."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._directory, prefix=".new-", delete=False) as file:
+                try:
+                    json.dump(asdict(session), file, indent=1)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    Path(file.name).replace(self._path(session.session))
+                except BaseException:
+                    with suppress(OSError):
+                        Path(file.name).unlink()
+                    raise
+        except OSError as error:
+            raise BridgeError(
+                f"the undo record can't be written to {self._directory}: {error.strerror or error}",
+                hint="Nothing was changed. Make room or set XDG_STATE_HOME to a directory that can be written.",
+            ) from error
+
+    def remove(self, session: str) -> None:
+        """Forget a session that was restored."""
+        self._path(session).unlink(missing_ok=True)
+
+    def sessions(self) -> list[LocalSession]:
+        """List what is recorded; a file that can't be read is no session of ours."""
+        found = []
+        for path in sorted(self._directory.glob("*.json")):
+            with suppress(OSError, ValueError, TypeError):
+                found.append(LocalSession(**json.loads(path.read_text())))
+        return found
+
+    def _path(self, session: str) -> Path:
+        return self._directory / f"{session}.json"
