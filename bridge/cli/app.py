@@ -1,0 +1,152 @@
+"""The commands and their flags."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads the annotations when the program runs
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge import __version__
+
+if TYPE_CHECKING:
+    from bridge.session.request import ClusterChoice
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Swap a Kubernetes workload for a process on this laptop: its traffic, environment and DNS, without root.",
+)
+
+Kubeconfig = Annotated[
+    str | None, typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig (default: as kubectl finds it).")
+]
+Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NS", help="The namespace (default: the context's).")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 120)."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Log to stderr what goes on inside.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bridge(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Swap a Kubernetes workload for a process on this laptop."""
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="Example: bridge run --swap tasks -- python app.py",
+)
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run on this laptop.")],
+    swap: Annotated[
+        str | None,
+        typer.Option(
+            "--swap",
+            "-s",
+            metavar="[KIND/]NAME[:CONTAINER]",
+            help="The workload whose place the command takes; without it the command just joins the cluster.",
+        ),
+    ] = None,
+    expose: Annotated[
+        list[str] | None,
+        typer.Option("--expose", "-e", metavar="[LAPTOP:]POD", help="A port of the pod, to a port on the laptop."),
+    ] = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    env_file: Annotated[
+        Path | None, typer.Option("--env-file", metavar="FILE", help="Write the pod's environment there (dotenv).")
+    ] = None,
+    env_json: Annotated[
+        Path | None, typer.Option("--env-json", metavar="FILE", help="Write the pod's environment there (JSON).")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="REF", help="The proxy image.")] = None,
+    run_init_containers: Annotated[
+        bool, typer.Option("--run-init-containers", help="Run the target's init containers again in the proxy pod.")
+    ] = False,
+    timeout: Timeout = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a command as if it ran in the cluster, with --swap in the place of a workload."""
+    from bridge.cli.console import Console  # noqa: PLC0415
+    from bridge.cli.top import finish  # noqa: PLC0415
+
+    console = Console()
+
+    def act() -> int:
+        from bridge.config import Config  # noqa: PLC0415
+        from bridge.plan.ports import Expose  # noqa: PLC0415
+        from bridge.plan.target import TargetSpec  # noqa: PLC0415
+        from bridge.session.request import RunRequest  # noqa: PLC0415
+        from bridge.session.run import run as run_session  # noqa: PLC0415
+
+        config = Config.load()
+        request = RunRequest(
+            command=tuple(command),
+            where=_where(kubeconfig, context, namespace),
+            target=None if swap is None else TargetSpec.parse(swap),
+            exposes=tuple(Expose.parse(each) for each in expose or ()),
+            env_file=env_file,
+            env_json=env_json,
+            image=image or config.image,
+            timeout=timeout or config.timeout,
+            run_init_containers=run_init_containers,
+        )
+        return run_session(request, console)
+
+    finish(act, console, verbose=verbose)
+
+
+@app.command()
+def restore(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[KIND/]NAME", help="The workload (default: all that dead sessions left).")
+    ] = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    timeout: Timeout = None,
+    verbose: Verbose = False,
+) -> None:
+    """Put back what a killed session left swapped; needs nothing from the machine that it ran on."""
+    from bridge.cli.console import Console  # noqa: PLC0415
+    from bridge.cli.top import finish  # noqa: PLC0415
+
+    console = Console()
+
+    def act() -> int:
+        from bridge.config import Config  # noqa: PLC0415
+        from bridge.session.request import RestoreRequest  # noqa: PLC0415
+        from bridge.session.restore import restore as restore_sessions  # noqa: PLC0415
+
+        request = RestoreRequest(
+            where=_where(kubeconfig, context, namespace), name=name, timeout=timeout or Config.load().timeout
+        )
+        for line in restore_sessions(request, console):
+            typer.echo(line)
+        return 0
+
+    finish(act, console, verbose=verbose)
+
+
+def _where(kubeconfig: str | None, context: str | None, namespace: str | None) -> ClusterChoice:
+    from bridge.session.request import ClusterChoice  # noqa: PLC0415
+
+    return ClusterChoice(kubeconfig=kubeconfig, context=context, namespace=namespace)
