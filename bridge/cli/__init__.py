@@ -7,6 +7,6 @@ imports next to nothing, so that ``bridge --help`` is quick; each command import
 
 def main() -> None:
     """Run the command line (the ``bridge`` program)."""
-    from bridge.cli.app import app  # noqa: PLC0415  # late: typer costs 50 ms that `python -m bridge.x` need not pay
+    from bridge.cli.app import app  # late: typer costs 50 ms that `python -m bridge.x` need not pay
 
     app(prog_name="bridge")

@@ -21,11 +21,13 @@ app = typer.Typer(
 )
 
 Kubeconfig = Annotated[
-    str | None, typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig (default: as kubectl finds it).")
+    str | None,
+    typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig (default: as kubectl finds it)."),
 ]
 Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.")]
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", metavar="NS", help="The namespace (default: the context's).")
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NS", help="The namespace (default: the context's)."),
 ]
 Timeout = Annotated[
     float | None,
@@ -72,30 +74,33 @@ def run(
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     env_file: Annotated[
-        Path | None, typer.Option("--env-file", metavar="FILE", help="Write the pod's environment there (dotenv).")
+        Path | None,
+        typer.Option("--env-file", metavar="FILE", help="Write the pod's environment there (dotenv)."),
     ] = None,
     env_json: Annotated[
-        Path | None, typer.Option("--env-json", metavar="FILE", help="Write the pod's environment there (JSON).")
+        Path | None,
+        typer.Option("--env-json", metavar="FILE", help="Write the pod's environment there (JSON)."),
     ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="REF", help="The proxy image.")] = None,
     run_init_containers: Annotated[
-        bool, typer.Option("--run-init-containers", help="Run the target's init containers again in the proxy pod.")
+        bool,
+        typer.Option("--run-init-containers", help="Run the target's init containers again in the proxy pod."),
     ] = False,
     timeout: Timeout = None,
     verbose: Verbose = False,
 ) -> None:
     """Run a command as if it ran in the cluster, with --swap in the place of a workload."""
-    from bridge.cli.console import Console  # noqa: PLC0415
-    from bridge.cli.top import finish  # noqa: PLC0415
+    from bridge.cli.console import Console
+    from bridge.cli.top import finish
 
     console = Console()
 
     def act() -> int:
-        from bridge.config import Config  # noqa: PLC0415
-        from bridge.plan.ports import Expose  # noqa: PLC0415
-        from bridge.plan.target import TargetSpec  # noqa: PLC0415
-        from bridge.session.request import RunRequest  # noqa: PLC0415
-        from bridge.session.run import run as run_session  # noqa: PLC0415
+        from bridge.config import Config
+        from bridge.plan.ports import Expose
+        from bridge.plan.target import TargetSpec
+        from bridge.session.request import RunRequest
+        from bridge.session.run import run as run_session
 
         config = Config.load()
         request = RunRequest(
@@ -117,7 +122,8 @@ def run(
 @app.command()
 def restore(
     name: Annotated[
-        str | None, typer.Argument(metavar="[KIND/]NAME", help="The workload (default: all that dead sessions left).")
+        str | None,
+        typer.Argument(metavar="[KIND/]NAME", help="The workload (default: all that dead sessions left)."),
     ] = None,
     context: Context = None,
     namespace: Namespace = None,
@@ -126,15 +132,15 @@ def restore(
     verbose: Verbose = False,
 ) -> None:
     """Put back what a killed session left swapped; needs nothing from the machine that it ran on."""
-    from bridge.cli.console import Console  # noqa: PLC0415
-    from bridge.cli.top import finish  # noqa: PLC0415
+    from bridge.cli.console import Console
+    from bridge.cli.top import finish
 
     console = Console()
 
     def act() -> int:
-        from bridge.config import Config  # noqa: PLC0415
-        from bridge.session.request import RestoreRequest  # noqa: PLC0415
-        from bridge.session.restore import restore as restore_sessions  # noqa: PLC0415
+        from bridge.config import Config
+        from bridge.session.request import RestoreRequest
+        from bridge.session.restore import restore as restore_sessions
 
         request = RestoreRequest(
             where=_where(kubeconfig, context, namespace), name=name, timeout=timeout or Config.load().timeout
@@ -147,6 +153,6 @@ def restore(
 
 
 def _where(kubeconfig: str | None, context: str | None, namespace: str | None) -> ClusterChoice:
-    from bridge.session.request import ClusterChoice  # noqa: PLC0415
+    from bridge.session.request import ClusterChoice
 
     return ClusterChoice(kubeconfig=kubeconfig, context=context, namespace=namespace)

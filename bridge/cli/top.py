@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def finish(act: Callable[[], int], console: Console, *, verbose: bool) -> NoReturn:
     """Do what a command does, and end the program with its exit code."""
-    from bridge.logs import configure  # noqa: PLC0415
-    from bridge.session.signals import SignalReceived  # noqa: PLC0415
+    from bridge.logs import configure
+    from bridge.session.signals import SignalReceived
 
     configure(verbose=verbose)
     try:

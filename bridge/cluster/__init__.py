@@ -1,0 +1,1 @@
+"""Everything that speaks to the API server; the only importer of ``kubernetes``. Objects stay plain JSON."""
