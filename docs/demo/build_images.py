@@ -1,4 +1,4 @@
-"""Build the demo's images with docker, podman or buildah, whichever is here: make demo-images [DEMO_REGISTRY=...] [PUSH=1]."""
+"""Build the demo's images with docker, podman or buildah: make demo-images [DEMO_REGISTRY=...] [PUSH=1]."""
 
 import os
 import shutil
