@@ -26,7 +26,7 @@ def finish(act: Callable[[], int], console: Console, *, verbose: bool) -> NoRetu
         code = error.exit_code
     except SignalReceived as received:
         code = 128 + received.number
-    except Exception as error:  # noqa: BLE001  # the top: what was open has been put back on the way here
+    except Exception as error:  # the top: what was open has been put back on the way here
         if verbose:
             raise
         console.fail(

@@ -1,1 +1,1 @@
-"""What happens on this machine: the sandbox, its DNS, the process and its published ports; the only importer of ``psutil``."""
+"""What happens on this machine: sandbox, DNS, the process, published ports; the only importer of ``psutil``."""

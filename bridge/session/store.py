@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSession:
-    """What this laptop knows of a session: where it is, who runs it (pid and its start time, so a reused pid is told apart)."""
+    """What this laptop knows of a session: where it is, and who runs it (a reused pid is told by its start time)."""
 
     session: str
     context: str

@@ -1,1 +1,1 @@
-"""The byte paths: the stream to the proxy pod, SSH on it, and the relays; the only importer of ``paramiko`` and ``picows``."""
+"""The byte paths: the stream to the proxy pod, SSH on it, the relays; the only importer of ``paramiko``, ``picows``."""
