@@ -1,0 +1,143 @@
+"""Every path, name and address of the local cluster, in one frozen value.
+
+Nothing else in this package spells a path or an address. ``Settings(name="check", ...)`` makes a second cluster that shares
+nothing with the first but the builds: that is how a test takes one down and looks for what it left.
+
+    root namespace    127.0.0.1:16443 ---------------------------.
+    bridge-laptop     eth0 10.77.0.2 --- veth (or cable) --- laptop0 10.77.0.1:6443   bridge-node
+                                                             pods 10.244.0.0/24, services 10.96.0.0/16
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CLONE = HERE.parents[1]
+
+KUBERNETES_VERSION = "1.34.4"
+COREDNS_VERSION = "1.12.4"
+PAUSE_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's names and addresses, all from its index (1, 2, ...), so that a second one is a second value."""
+
+    cluster: str
+    index: int = 1
+
+    @property
+    def name(self) -> str:
+        """Its name in Kubernetes."""
+        return f"node{self.index}"
+
+    @property
+    def namespace(self) -> str:
+        """Its network namespace."""
+        return f"{self.cluster}-node" + (str(self.index) if self.index > 1 else "")
+
+    @property
+    def cgroup(self) -> str:
+        """Its cgroup, in every hierarchy."""
+        return self.namespace
+
+    @property
+    def address(self) -> str:
+        """Where the laptop and the other nodes reach it."""
+        return f"10.77.0.{1 if self.index == 1 else 10 + self.index}"
+
+    @property
+    def pod_subnet(self) -> str:
+        """The addresses of its pods."""
+        return f"10.244.{self.index - 1}.0/24"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One local cluster. ``name`` begins the names of its namespaces and cgroups."""
+
+    name: str = "bridge"
+    clone: Path = CLONE
+    root_port: int = 16443
+    proxy_mode: str = "iptables"
+
+    laptop_address: str = "10.77.0.2"
+    api_port: int = 6443
+    pod_range: str = "10.244.0.0/16"
+    service_range: str = "10.96.0.0/16"
+    api_service: str = "10.96.0.1"
+    dns_service: str = "10.96.0.10"
+    cluster_domain: str = "cluster.local"
+
+    user: str = "dev"
+    user_id: int = 4242
+
+    # -- folders -------------------------------------------------------------------------------------------------
+    @cached_property
+    def build(self) -> Path:
+        """What is built once and shared: binaries, packages, images. Removing it costs minutes."""
+        return self.clone / ".build"
+
+    @cached_property
+    def binaries(self) -> Path:
+        """The node's programs and kubectl."""
+        return self.build / "bin"
+
+    @cached_property
+    def state(self) -> Path:
+        """What one cluster is while it exists: certificates, etcd, containerd, logs. Only root may look."""
+        return self.clone / (".cluster" if self.name == "bridge" else f".cluster-{self.name}")
+
+    @cached_property
+    def run(self) -> Path:
+        """Records of the processes that we started."""
+        return self.state / "run"
+
+    @cached_property
+    def certificates(self) -> Path:
+        """Keys, certificates and the components' kubeconfigs."""
+        return self.state / "certificates"
+
+    @cached_property
+    def configuration(self) -> Path:
+        """The components' configuration files."""
+        return self.state / "etc"
+
+    @cached_property
+    def logs(self) -> Path:
+        """One log for each component."""
+        return self.state / "log"
+
+    @cached_property
+    def kubeconfig(self) -> Path:
+        """Cluster admin, for the root namespace."""
+        return self.state / "kubeconfig"
+
+    @cached_property
+    def laptop_kubeconfig(self) -> Path:
+        """Cluster admin, for the laptop namespace; the laptop's user has a copy."""
+        return self.state / "laptop.kubeconfig"
+
+    # -- names and addresses -------------------------------------------------------------------------------------
+    @cached_property
+    def node(self) -> Node:
+        """The first node, which also holds the control plane."""
+        return Node(self.name, 1)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes."""
+        return (self.node,)
+
+    @cached_property
+    def laptop_namespace(self) -> str:
+        """The laptop's network namespace; also the name of its cgroup."""
+        return f"{self.name}-laptop"
+
+    @cached_property
+    def home(self) -> Path:
+        """The laptop user's home, in the laptop's mount namespace only."""
+        return Path("/home") / self.user
