@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 INSTALL_TIME_ONLY = frozenset({
     "adduser", "cdebconf", "debconf", "debianutils", "dpkg", "init-system-helpers", "install-info",
-    "libpam-runtime", "lsb-base", "passwd", "perl", "perl-base", "runit-helper", "sensible-utils", "sysvinit-utils", "tzdata",
-    "ucf", "usr-is-merged", "usrmerge",
+    "libpam-runtime", "lsb-base", "passwd", "perl", "perl-base", "runit-helper", "sensible-utils", "sysvinit-utils",
+    "tzdata", "ucf", "usr-is-merged", "usrmerge",
 })  # fmt: skip
 
 # In no image of a test does anybody read these.

@@ -1,11 +1,11 @@
 """Container images without a registry: an `ImageRecipe` says what is in one, `build` makes a docker archive of it.
 
-An image has up to four layers: the skeleton that all share, the files of Debian packages, those of PyPI wheels, local files. A layer
-is made again only when its own inputs change, so an edit of a local file costs the time to write one archive. The same inputs
-give the same digests.
+An image has up to four layers: the skeleton that all share, the files of Debian packages, those of PyPI wheels, local
+files. A layer is made again only when its own inputs change, so an edit of a local file costs the time to write one
+archive. The same inputs give the same digests.
 
     from tests.cluster.images import ImageRecipe, build
-    recipe = ImageRecipe("bridge.local/hello:1", debian_packages=("python3.11-minimal",), files={"/app": Path("app")}, cmd=("python3", "/app/main.py"))
+    recipe = ImageRecipe("bridge.local/hello:1", debian_packages=("python3.11-minimal",), files={"/app": Path("app")})
     tar = build(recipe)             # then: python -m tests.cluster load TAR
 """
 
@@ -35,11 +35,12 @@ FORMAT = 1  # raise it when the same recipe gives other bytes
 class ImageRecipe:
     """What is in an image.
 
-    ``debian_packages`` come with what they depend on (but for `debian.INSTALL_TIME_ONLY` and ``leave_out``); ``only_these_packages``
-    takes the list as it is. ``wheels`` are pip requirements (pin them: ``name==1.2``). ``files`` maps a destination to a local file or
-    folder (`Path`) or to a text (executable if it begins with ``#!``). ``links`` maps a path to what it points to. ``folders`` maps a
-    path to its mode. ``strip`` removes paths, and all below them, that match such a pattern (``/usr/lib/*/perl*``) of packages and wheels.
-    ``keep``, if given, keeps only what matches of packages and wheels.
+    ``debian_packages`` come with what they depend on (but for `debian.INSTALL_TIME_ONLY` and ``leave_out``);
+    ``only_these_packages`` takes the list as it is. ``wheels`` are pip requirements (pin them: ``name==1.2``).
+    ``files`` maps a destination to a local file or folder (`Path`) or to a text (executable if it begins with ``#!``).
+    ``links`` maps a path to what it points to; ``folders`` maps a path to its mode. Of packages and wheels, ``strip``
+    removes the paths (and all below them) that match a pattern such as ``/usr/lib/*/perl*``; ``keep``, if given, keeps
+    only what matches one.
     """
 
     name: str
@@ -154,15 +155,18 @@ def _local_files(recipe: ImageRecipe) -> Tree:
     return tree
 
 
-# -- what an image and its layers are made from, as text ----------------------------------------------------------------
+# -- what an image and its layers are made from, as text --------------------------------------------------------------
 def _package_inputs(recipe: ImageRecipe) -> tuple[object, ...]:
-    chosen = (
-        sorted(recipe.debian_packages),
-        recipe.only_these_packages,
+    if not recipe.debian_packages:
+        return ()
+    left_out = (
         sorted(recipe.leave_out),
         sorted(debian.INSTALL_TIME_ONLY),
+        debian.NEVER_READ,
+        recipe.strip,
+        recipe.keep,
     )
-    return (*chosen, debian.NEVER_READ, recipe.strip, recipe.keep, debian.release()) if recipe.debian_packages else ()
+    return (debian.release(), sorted(recipe.debian_packages), recipe.only_these_packages, *left_out)
 
 
 def _wheel_inputs(recipe: ImageRecipe) -> tuple[object, ...]:
@@ -182,7 +186,7 @@ def _key(*inputs: object) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-# -- the archive --------------------------------------------------------------------------------------------------------
+# -- the archive ------------------------------------------------------------------------------------------------------
 def _config(recipe: ImageRecipe, digests: tuple[str, ...]) -> dict[str, object]:
     """The image's configuration (https://github.com/opencontainers/image-spec/blob/main/config.md)."""
     return {
@@ -202,7 +206,7 @@ def _config(recipe: ImageRecipe, digests: tuple[str, ...]) -> dict[str, object]:
 
 
 def _write_archive(recipe: ImageRecipe, layers: list[Layer], path: Path) -> None:
-    """A docker archive: what ``docker load``, ``podman load``, ``kind load image-archive`` and ``ctr images import`` all take."""
+    """A docker archive: what docker, podman, ``kind load image-archive`` and ``ctr images import`` all take."""
     config = json.dumps(_config(recipe, tuple(layer.digest for layer in layers)), sort_keys=True).encode()
     config_name = hashlib.sha256(config).hexdigest() + ".json"
     names = [layer.digest.removeprefix("sha256:") + ".tar" for layer in layers]

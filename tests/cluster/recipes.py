@@ -1,7 +1,7 @@
 """The images that the node has from the start: the cluster's own, those of the tests, the proxy image, the demo's.
 
-Other folders say what their images hold, in a file that is read if it is there:
-``proxy-image/recipe.py`` with ``recipe() -> ImageRecipe``, ``docs/demo/recipes.py`` with ``recipes() -> list[ImageRecipe]``.
+Other folders say what their images hold, in a file that is read if it is there: ``proxy-image/recipe.py`` with
+``recipe() -> ImageRecipe``, ``docs/demo/recipes.py`` with ``recipes() -> list[ImageRecipe]``.
 Pods must not pull (there is no registry): use ``imagePullPolicy: IfNotPresent`` and no tag ``latest``.
 """
 
@@ -28,118 +28,15 @@ PYTHON_LINKS = {"/usr/bin/python3": "python3.11", "/usr/bin/python": "python3.11
 PYTHON_STRIP = ("/usr/lib/python3.11/ensurepip", "/usr/lib/python3.11/idlelib", "/usr/lib/python3.11/pydoc_data",
                 "/usr/lib/python3.11/lib2to3", "/usr/share/readline")  # fmt: skip
 
-_APPLETS = [
-    "ash",
-    "awk",
-    "base64",
-    "basename",
-    "cat",
-    "chgrp",
-    "chmod",
-    "chown",
-    "clear",
-    "cmp",
-    "cp",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "diff",
-    "dirname",
-    "dmesg",
-    "du",
-    "echo",
-    "env",
-    "expr",
-    "false",
-    "find",
-    "fold",
-    "free",
-    "grep",
-    "gunzip",
-    "gzip",
-    "head",
-    "hexdump",
-    "hostname",
-    "id",
-    "ifconfig",
-    "install",
-    "ip",
-    "kill",
-    "killall",
-    "less",
-    "ln",
-    "ls",
-    "lsof",
-    "md5sum",
-    "mkdir",
-    "mkfifo",
-    "mknod",
-    "mktemp",
-    "more",
-    "mount",
-    "mv",
-    "nc",
-    "netstat",
-    "nslookup",
-    "od",
-    "paste",
-    "pidof",
-    "ping",
-    "pkill",
-    "printenv",
-    "printf",
-    "ps",
-    "pwd",
-    "readlink",
-    "realpath",
-    "renice",
-    "reset",
-    "rm",
-    "rmdir",
-    "route",
-    "sed",
-    "seq",
-    "sh",
-    "sha256sum",
-    "sleep",
-    "sort",
-    "split",
-    "stat",
-    "strings",
-    "stty",
-    "sync",
-    "tac",
-    "tail",
-    "tar",
-    "tee",
-    "telnet",
-    "test",
-    "timeout",
-    "top",
-    "touch",
-    "tr",
-    "traceroute",
-    "true",
-    "truncate",
-    "tty",
-    "umount",
-    "uname",
-    "uniq",
-    "unzip",
-    "uptime",
-    "usleep",
-    "vi",
-    "watch",
-    "wc",
-    "wget",
-    "which",
-    "whoami",
-    "xargs",
-    "yes",
-    "zcat",
-]
-BUSYBOX_LINKS = {f"/usr/bin/{applet}": "busybox" for applet in _APPLETS}
+APPLETS = """
+ash awk base64 basename cat chgrp chmod chown clear cmp cp cut date dd df diff dirname dmesg du echo env expr
+false find fold free grep gunzip gzip head hexdump hostname id ifconfig install ip kill killall less ln ls lsof
+md5sum mkdir mkfifo mknod mktemp more mount mv nc netstat nslookup od paste pidof ping pkill printenv printf ps
+pwd readlink realpath renice reset rm rmdir route sed seq sh sha256sum sleep sort split stat strings stty sync
+tac tail tar tee telnet test timeout top touch tr traceroute true truncate tty umount uname uniq unzip uptime
+usleep vi watch wc wget which whoami xargs yes zcat
+"""
+BUSYBOX_LINKS = {f"/usr/bin/{applet}": "busybox" for applet in APPLETS.split()}
 
 
 def recipes(settings: Settings) -> list[ImageRecipe]:

@@ -1,8 +1,8 @@
 """A file tree in memory, and the layer it makes. Pure but for `write_layer`.
 
-A tree maps a path without its leading slash to an `Entry`. Nothing is unpacked on disk: a package's or a wheel's files go from
-its archive to the layer, so no root, no chroot and no clean-up is needed, and the same inputs give the same bytes (owner 0:0,
-all times 0, sorted).
+A tree maps a path without its leading slash to an `Entry`. Nothing is unpacked on disk: a package's or a wheel's files
+go from its archive to the layer, so no root, no chroot and no clean-up is needed, and the same inputs give the same bytes
+(owner 0:0, all times 0, sorted).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Debian's merged /usr: a path of the left side is one of the right.
 _MERGED = ("bin", "sbin", "lib", "lib64")
-_SKIPPED_IN_FOLDERS = ("__pycache__",)
+_SKIPPED_IN_FOLDERS = {"__pycache__"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ def from_tar(stream: IO[bytes]) -> Tree:
 
 
 def from_source(destination: str, source: Path | str | bytes) -> Tree:
-    """The tree of a local file or folder (`Path`) or of a text, put at ``destination``. Modes are 755 or 644, whatever the umask was."""
+    """The tree of a local file or folder (`Path`) or of a text, put at ``destination``.
+
+    Modes are 755 or 644, whatever the umask was at the clone.
+    """
     if isinstance(source, str):
         source = source.encode()
     if isinstance(source, bytes):
@@ -86,11 +89,9 @@ def from_source(destination: str, source: Path | str | bytes) -> Tree:
         return {normal(destination): Entry(_mode(source), source.read_bytes())}
     if not source.is_dir():
         raise FileNotFoundError(f"an image needs {source}, which is not there")
-    found = (path for path in source.rglob("*") if not set(path.parts) & set(_SKIPPED_IN_FOLDERS))
+    files = (path for path in source.rglob("*") if path.is_file() and not _SKIPPED_IN_FOLDERS & set(path.parts))
     return {
-        normal(f"{destination}/{path.relative_to(source)}"): Entry(_mode(path), path.read_bytes())
-        for path in found
-        if path.is_file()
+        normal(f"{destination}/{path.relative_to(source)}"): Entry(_mode(path), path.read_bytes()) for path in files
     }
 
 
