@@ -1,0 +1,59 @@
+"""What the main thread waits for while the process runs: one queue of what happened, whoever noticed it.
+
+Other threads and signal handlers only put; the main thread only gets. ``SimpleQueue`` is reentrant, which a handler needs.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The process ended: its exit code, or 128 + the signal that ended it (as a shell says it)."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The proxy pod's readiness probe was answered with yes, through the whole path: the process accepts."""
+
+
+@dataclass(frozen=True)
+class TunnelLost:
+    """The way to the proxy pod is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SignalCame:
+    """bridge itself received a signal."""
+
+    number: signal.Signals
+
+
+Happened: TypeAlias = Exited | Ready | TunnelLost | SignalCame
+
+
+class Inbox:
+    """The queue, with a deadline on each wait."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Happened] = queue.SimpleQueue()
+
+    def put(self, what: Happened) -> None:
+        """Add what happened; from any thread, also from a signal handler."""
+        self._queue.put(what)
+
+    def get(self, deadline: float | None = None) -> Happened | None:
+        """Wait for the next; None when ``deadline`` (time.monotonic) passes first."""
+        try:
+            return self._queue.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None

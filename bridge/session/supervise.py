@@ -1,0 +1,133 @@
+"""What to do when something happens while the process runs: a pure table, and the loop that applies it.
+
+happened                       done
+SIGINT, at a terminal          nothing: the terminal sent it to the process as well; it is the process's business
+SIGINT, no terminal            passed on
+SIGINT, 3 within 2 s           the process is ended: the user means it
+SIGTERM, SIGHUP                passed on; what has not ended after the grace time is killed
+the tunnel is lost             the process is ended with SIGTERM, as above
+the process ended              the end, with its exit code
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from bridge.session.inbox import Exited, Happened, Ready, SignalCame, TunnelLost
+
+if TYPE_CHECKING:
+    from bridge.session.inbox import Inbox
+    from bridge.session.narrator import Narrator
+
+GRACE = 10.0  # seconds between a passed-on SIGTERM and the kill: Kubernetes gives a container 30, a person less
+MASHED = 3
+MASHED_WITHIN = 2.0
+
+
+@dataclass(frozen=True)
+class PassOn:
+    """Send this signal to the process."""
+
+    number: signal.Signals
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End the process and all that it started, now."""
+
+
+Action: TypeAlias = PassOn | Kill | None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is remembered between two events. ``interrupts`` are the times of the last SIGINTs (seconds, monotonic)."""
+
+    at_terminal: bool
+    interrupts: tuple[float, ...] = ()
+    kill_at: float | None = None
+
+    def after(self, happened: Happened | None, now: float) -> tuple[Watch, Action]:
+        """Decide: the next state and what to do. ``None`` means that ``kill_at`` has passed."""
+        match happened:
+            case None:
+                return replace(self, kill_at=None), Kill()
+            case SignalCame(signal.SIGINT):
+                return self._interrupted(now)
+            case SignalCame(number):
+                return self._ending(now, number)
+            case TunnelLost():
+                return self._ending(now, signal.SIGTERM)
+            case _:
+                return self, None
+
+    def _interrupted(self, now: float) -> tuple[Watch, Action]:
+        recent = (*(t for t in self.interrupts if now - t < MASHED_WITHIN), now)
+        state = replace(self, interrupts=recent)
+        if len(recent) >= MASHED:
+            return state._ending(now, signal.SIGTERM)
+        return state, None if self.at_terminal else PassOn(signal.SIGINT)
+
+    def _ending(self, now: float, number: signal.Signals) -> tuple[Watch, Action]:
+        if self.kill_at is not None:  # asked twice: no more patience
+            return replace(self, kill_at=None), Kill()
+        return replace(self, kill_at=now + GRACE), PassOn(number)
+
+
+class Running(Protocol):
+    """The process, as far as it matters here."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+
+    def end(self) -> None:
+        """End the process and everything that it started."""
+
+
+def supervise(process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool) -> int:
+    """Wait until the process has ended, doing what the table says; return its exit code."""
+    watch = Watch(at_terminal=at_terminal)
+    while True:
+        happened = inbox.get(deadline=watch.kill_at)
+        if isinstance(happened, Exited):
+            return happened.code
+        if isinstance(happened, TunnelLost):
+            narrator.warn(f"the connection to the proxy pod is lost: {happened.reason}; ending the process")
+        watch, action = watch.after(happened, time.monotonic())
+        act(action, process, narrator)
+
+
+def wait_until_ready(
+    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, patience: float
+) -> int | None:
+    """Wait until the process accepts (None) or has ended first (its exit code). Says so when it takes long."""
+    watch = Watch(at_terminal=at_terminal)
+    say_at: float | None = time.monotonic() + patience
+    while True:
+        deadlines = [t for t in (watch.kill_at, say_at) if t is not None]
+        happened = inbox.get(deadline=min(deadlines, default=None))
+        if isinstance(happened, Ready):
+            return None
+        if isinstance(happened, Exited):
+            return happened.code
+        if happened is None and say_at is not None and time.monotonic() >= say_at:
+            say_at = None
+            narrator.warn("the process does not accept connections yet; until it does, the original keeps answering")
+            continue
+        watch, action = watch.after(happened, time.monotonic())
+        act(action, process, narrator)
+
+
+def act(action: Action, process: Running, narrator: Narrator) -> None:
+    """Do to the process what was decided."""
+    match action:
+        case PassOn(number):
+            process.signal(number)
+        case Kill():
+            narrator.note("the process did not end in time: it is killed")
+            process.end()
+        case None:
+            pass

@@ -1,0 +1,75 @@
+"""The table of what is done when something happens while the process runs."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from bridge.session.inbox import Exited, Happened, Inbox, SignalCame, TunnelLost
+from bridge.session.supervise import GRACE, Kill, PassOn, Watch, supervise
+
+INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
+
+
+def actions(watch: Watch, *timed: tuple[float, Happened | None]) -> list[object]:
+    done: list[object] = []
+    for now, happened in timed:
+        watch, action = watch.after(happened, now)
+        done.append(action)
+    return done
+
+
+def test_ctrl_c_at_a_terminal_is_left_to_the_process() -> None:
+    assert actions(Watch(at_terminal=True), (0, INT), (10, INT), (20, INT)) == [None, None, None]
+
+
+def test_ctrl_c_without_a_terminal_is_passed_on() -> None:
+    assert actions(Watch(at_terminal=False), (0, INT)) == [PassOn(signal.SIGINT)]
+
+
+def test_mashing_ctrl_c_ends_the_process_and_more_of_it_kills() -> None:
+    assert actions(Watch(at_terminal=True), (0, INT), (0.2, INT), (0.4, INT), (0.6, INT)) == [
+        None,
+        None,
+        PassOn(signal.SIGTERM),
+        Kill(),
+    ]
+
+
+@pytest.mark.parametrize(("happened", "passed"), [(TERM, signal.SIGTERM), (HUP, signal.SIGHUP)])
+def test_term_and_hup_are_passed_on_and_then_kill(happened: Happened, passed: signal.Signals) -> None:
+    watch, action = Watch(at_terminal=True).after(happened, 100.0)
+    assert action == PassOn(passed)
+    assert watch.kill_at == 100.0 + GRACE
+    assert watch.after(None, watch.kill_at)[1] == Kill()
+
+
+def test_a_lost_tunnel_ends_the_process() -> None:
+    assert actions(Watch(at_terminal=True), (0, TunnelLost("gone"))) == [PassOn(signal.SIGTERM)]
+
+
+class Recorder:
+    """A process that only notes what is done to it, and a narrator that notes what is said."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def signal(self, number: signal.Signals) -> None:
+        self.heard.append(number)
+
+    def end(self) -> None:
+        self.heard.append("end")
+
+    def doing(self, text: str) -> None:
+        self.heard.append(text)
+
+    done = note = warn = doing
+
+
+def test_supervise_returns_the_exit_code_of_the_process() -> None:
+    inbox, recorder = Inbox(), Recorder()
+    inbox.put(TERM)
+    inbox.put(Exited(143))
+    assert supervise(recorder, inbox, recorder, at_terminal=False) == 143
+    assert recorder.heard == [signal.SIGTERM]
