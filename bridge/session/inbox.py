@@ -1,15 +1,18 @@
 """What the main thread waits for while the process runs: one queue of what happened, whoever noticed it.
 
-Other threads and signal handlers only put; the main thread only gets. ``SimpleQueue`` is reentrant, which a handler needs.
+Other threads and signal handlers only put; the main thread only gets. ``SimpleQueue`` is reentrant: a handler may put
+while the main thread is in the middle of a get.
 """
 
 from __future__ import annotations
 
 import queue
-import signal
 import time
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import signal
 
 
 @dataclass(frozen=True)

@@ -66,15 +66,14 @@ class Watch:
 
     def _interrupted(self, now: float) -> tuple[Watch, Action]:
         recent = (*(t for t in self.interrupts if now - t < MASHED_WITHIN), now)
-        state = replace(self, interrupts=recent)
         if len(recent) >= MASHED:
-            return state._ending(now, signal.SIGTERM)
-        return state, None if self.at_terminal else PassOn(signal.SIGINT)
+            return self._ending(now, signal.SIGTERM)
+        return replace(self, interrupts=recent), None if self.at_terminal else PassOn(signal.SIGINT)
 
     def _ending(self, now: float, number: signal.Signals) -> tuple[Watch, Action]:
         if self.kill_at is not None:  # asked twice: no more patience
             return replace(self, kill_at=None), Kill()
-        return replace(self, kill_at=now + GRACE), PassOn(number)
+        return replace(self, interrupts=(), kill_at=now + GRACE), PassOn(number)
 
 
 class Running(Protocol):

@@ -29,12 +29,8 @@ def test_ctrl_c_without_a_terminal_is_passed_on() -> None:
 
 
 def test_mashing_ctrl_c_ends_the_process_and_more_of_it_kills() -> None:
-    assert actions(Watch(at_terminal=True), (0, INT), (0.2, INT), (0.4, INT), (0.6, INT)) == [
-        None,
-        None,
-        PassOn(signal.SIGTERM),
-        Kill(),
-    ]
+    mashed = [(n / 5, INT) for n in range(6)]
+    assert actions(Watch(at_terminal=True), *mashed) == [None, None, PassOn(signal.SIGTERM), None, None, Kill()]
 
 
 @pytest.mark.parametrize(("happened", "passed"), [(TERM, signal.SIGTERM), (HUP, signal.SIGHUP)])
