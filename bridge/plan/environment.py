@@ -1,0 +1,131 @@
+"""The process's environment: the container's variables, on top of the developer's own.
+
+Byte for byte: names and values are bytes, as execve(2) takes them. From the lowest layer to the highest:
+
+    layer       from                                        left out of it
+    ----------  ------------------------------------------  ---------------------------------------------------------
+    laptop      the developer's whole environment           BRIDGE_* (settings of bridge itself), proxies
+    image       what only the running original has:         laptop's own, toolchain, locale where the laptop has one,
+                ENV lines of its image                      service variables of Services that are gone
+    pod         the proxy container's: env, envFrom,        laptop's own, parts of a toolchain that would break the
+                fieldRef, service variables, HOSTNAME       laptop's programs
+    session     BRIDGE_SESSION, _TARGET, ...                nothing
+
+    class         names                                     why
+    ------------  ----------------------------------------  ---------------------------------------------------------
+    laptop's own  PATH HOME USER SHELL TERM PWD TMPDIR      they say where and who the developer is; the pod's would
+                  DISPLAY SSH_AUTH_SOCK VIRTUAL_ENV XDG_*   break shells, editors, debuggers, virtual environments
+    hard          LD_LIBRARY_PATH LD_PRELOAD JAVA_HOME      files of the image's own file system: the loader, a JVM or
+                  PYTHONHOME GOROOT ...                     an interpreter would not start
+    toolchain     PYTHONPATH NODE_PATH GOPATH CLASSPATH     the image's files too, but where the pod's spec sets them
+                  GEM_HOME ...                              they may name a volume, which is there: pod yes, image no
+    locale        LANG LANGUAGE LC_* TZ                     the developer's, unless the pod's spec sets them
+    proxies       HTTP_PROXY NO_PROXY ... (any case)        the laptop's way out; in the sandbox, traffic leaves from
+                                                            the pod. The pod's own ones are kept
+
+Variables that a container runtime sets by itself (PATH, HOME, TERM) are all the laptop's own, so what the proxy image
+and its runtime add never shows.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Environment = dict[bytes, bytes]
+
+
+def _names(text: str) -> frozenset[bytes]:
+    return frozenset(text.encode().split())
+
+
+_LAPTOPS = _names(
+    "PATH HOME USER LOGNAME USERNAME SHELL PWD OLDPWD SHLVL _ TERM COLORTERM TERMINFO TERMINFO_DIRS TERM_PROGRAM "
+    "TERM_PROGRAM_VERSION COLUMNS LINES TMPDIR TMP TEMP DISPLAY WAYLAND_DISPLAY XAUTHORITY MAIL EDITOR VISUAL PAGER "
+    "VIRTUAL_ENV VIRTUAL_ENV_PROMPT DBUS_SESSION_BUS_ADDRESS KUBECONFIG"
+)
+_LAPTOPS_PREFIXES = (b"XDG_", b"SSH_", b"CONDA_", b"PYENV_", b"NVM_", b"VSCODE_", b"GPG_")
+_HARD = _names(
+    "LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT PYTHONHOME PYTHONEXECUTABLE JAVA_HOME JRE_HOME GOROOT GOTOOLDIR RUSTUP_HOME "
+    "CARGO_HOME RUBYLIB PERL5LIB DOTNET_ROOT"
+)
+_TOOLCHAIN = _names(
+    "PYTHONPATH PYTHON_VERSION PYTHON_SHA256 PYTHON_PIP_VERSION PYTHONSTARTUP PYTHONUSERBASE NODE_PATH NODE_VERSION "
+    "YARN_VERSION NPM_CONFIG_PREFIX GOPATH GOTOOLCHAIN GOLANG_VERSION CLASSPATH JAVA_VERSION MAVEN_HOME GRADLE_HOME "
+    "GEM_HOME GEM_PATH BUNDLE_APP_CONFIG BUNDLE_PATH RUBY_VERSION COMPOSER_HOME PHP_INI_DIR DOTNET_VERSION GPG_KEY "
+    "SSL_CERT_DIR SSL_CERT_FILE"
+)
+_PROXIES = _names("http_proxy https_proxy ftp_proxy all_proxy no_proxy")
+_LOCALE = re.compile(rb"LANG|LANGUAGE|LC_[A-Z]+|TZ")
+# Docker's service links, which the kubelet writes: REDIS_SERVICE_HOST, REDIS_PORT_6379_TCP_ADDR...
+_SERVICE_LINK = re.compile(
+    rb"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SETTINGS_PREFIX = b"BRIDGE_"
+
+
+@dataclass(frozen=True)
+class SessionIdentity:
+    """Which session a process is in. ``target``: ``deployment/web``, empty without --swap."""
+
+    session: str
+    namespace: str
+    context: str
+    target: str = ""
+
+    def variables(self) -> Environment:
+        """Return the BRIDGE_* variables that say so."""
+        named = {
+            "BRIDGE_SESSION": self.session,
+            "BRIDGE_NAMESPACE": self.namespace,
+            "BRIDGE_CONTEXT": self.context,
+            "BRIDGE_TARGET": self.target,
+        }
+        return {name.encode(): value.encode() for name, value in named.items() if value}
+
+
+def parse_environ(data: bytes) -> Environment:
+    """Read an environment as /proc/PID/environ has it: ``NAME=VALUE``, each ended by NUL. The first of a name counts."""
+    pairs = (entry.partition(b"=") for entry in data.split(b"\0"))
+    result: Environment = {}
+    for name, equals, value in pairs:
+        if name and equals:
+            result.setdefault(name, value)
+    return result
+
+
+def cluster_environment(pod: bytes, image: bytes | None, laptop: Mapping[bytes, bytes]) -> Environment:
+    """Return what the cluster says: the variables that go on top of the laptop's, and into --env-file.
+
+    ``pod``: the environ of the proxy pod's chosen container. ``image``: that of the running original, if it could be
+    read: what only it has comes from its image. ``laptop`` decides only whether a locale of the image is wanted.
+    """
+    of_pod = parse_environ(pod)
+    of_image = {name: value for name, value in parse_environ(image or b"").items() if name not in of_pod}
+    wanted_of_image = {name: value for name, value in of_image.items() if _from_image(name, laptop)}
+    return wanted_of_image | {name: value for name, value in of_pod.items() if _from_pod(name)}
+
+
+def process_environment(
+    laptop: Mapping[bytes, bytes], pod: bytes, image: bytes | None, session: SessionIdentity
+) -> Environment:
+    """Return the whole environment of the process. ``laptop``: ``os.environb``; the rest as ``cluster_environment``."""
+    base = {name: value for name, value in laptop.items() if _from_laptop(name)}
+    return base | cluster_environment(pod, image, laptop) | session.variables()
+
+
+def _from_laptop(name: bytes) -> bool:
+    return not name.startswith(_SETTINGS_PREFIX) and name.lower() not in _PROXIES
+
+
+def _from_pod(name: bytes) -> bool:
+    return not _is_laptops(name) and name not in _HARD
+
+
+def _from_image(name: bytes, laptop: Mapping[bytes, bytes]) -> bool:
+    if not _from_pod(name) or name in _TOOLCHAIN or _SERVICE_LINK.fullmatch(name):
+        return False
+    return not (_LOCALE.fullmatch(name) and name in laptop)
+
+
+def _is_laptops(name: bytes) -> bool:
+    return name in _LAPTOPS or name.startswith(_LAPTOPS_PREFIXES)
