@@ -76,7 +76,7 @@ class EventLoop:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
-        import uvloop  # noqa: PLC0415  # absent where it can't be built
+        import uvloop  # absent where it can't be built
     except ImportError:
         log.debug("uvloop is not installed: the relay will be slower")
         return asyncio.new_event_loop()
