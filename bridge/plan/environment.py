@@ -39,11 +39,11 @@ def _names(text: str) -> frozenset[bytes]:
 
 
 _LAPTOPS = _names(
-    "PATH HOME USER LOGNAME USERNAME SHELL PWD OLDPWD SHLVL _ TERM COLORTERM TERMINFO TERMINFO_DIRS TERM_PROGRAM "
-    "TERM_PROGRAM_VERSION COLUMNS LINES TMPDIR TMP TEMP DISPLAY WAYLAND_DISPLAY XAUTHORITY MAIL EDITOR VISUAL PAGER "
-    "VIRTUAL_ENV VIRTUAL_ENV_PROMPT DBUS_SESSION_BUS_ADDRESS KUBECONFIG"
+    "PATH HOME USER LOGNAME SHELL PWD OLDPWD SHLVL _ TERM COLORTERM TERMINFO TERMINFO_DIRS TERM_PROGRAM "
+    "TERM_PROGRAM_VERSION COLUMNS LINES TMPDIR TMP TEMP DISPLAY WAYLAND_DISPLAY XAUTHORITY DBUS_SESSION_BUS_ADDRESS "
+    "VIRTUAL_ENV VIRTUAL_ENV_PROMPT SSH_AUTH_SOCK SSH_AGENT_PID SSH_ASKPASS SSH_CONNECTION SSH_CLIENT SSH_TTY GPG_TTY"
 )
-_LAPTOPS_PREFIXES = (b"XDG_", b"SSH_", b"CONDA_", b"PYENV_", b"NVM_", b"VSCODE_", b"GPG_")
+_LAPTOPS_PREFIXES = (b"XDG_", b"CONDA_", b"PYENV_", b"NVM_", b"VSCODE_")
 _HARD = _names(
     "LD_LIBRARY_PATH LD_PRELOAD LD_AUDIT PYTHONHOME PYTHONEXECUTABLE JAVA_HOME JRE_HOME GOROOT GOTOOLDIR RUSTUP_HOME "
     "CARGO_HOME RUBYLIB PERL5LIB DOTNET_ROOT"
@@ -56,10 +56,6 @@ _TOOLCHAIN = _names(
 )
 _PROXIES = _names("http_proxy https_proxy ftp_proxy all_proxy no_proxy")
 _LOCALE = re.compile(rb"LANG|LANGUAGE|LC_[A-Z]+|TZ")
-# Docker's service links, which the kubelet writes: REDIS_SERVICE_HOST, REDIS_PORT_6379_TCP_ADDR...
-_SERVICE_LINK = re.compile(
-    rb"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
 _SETTINGS_PREFIX = b"BRIDGE_"
 
 
@@ -84,7 +80,7 @@ class SessionIdentity:
 
 
 def parse_environ(data: bytes) -> Environment:
-    """Read an environment as /proc/PID/environ has it: ``NAME=VALUE``, each ended by NUL. The first of a name counts."""
+    """Read an environment as /proc/PID/environ has it: ``NAME=VALUE``, each ended by NUL; a name's first one counts."""
     pairs = (entry.partition(b"=") for entry in data.split(b"\0"))
     result: Environment = {}
     for name, equals, value in pairs:
@@ -101,7 +97,10 @@ def cluster_environment(pod: bytes, image: bytes | None, laptop: Mapping[bytes, 
     """
     of_pod = parse_environ(pod)
     of_image = {name: value for name, value in parse_environ(image or b"").items() if name not in of_pod}
-    wanted_of_image = {name: value for name, value in of_image.items() if _from_image(name, laptop)}
+    stale = _service_links(of_image)
+    wanted_of_image = {
+        name: value for name, value in of_image.items() if _from_image(name, laptop) and not name.startswith(stale)
+    }
     return wanted_of_image | {name: value for name, value in of_pod.items() if _from_pod(name)}
 
 
@@ -122,9 +121,21 @@ def _from_pod(name: bytes) -> bool:
 
 
 def _from_image(name: bytes, laptop: Mapping[bytes, bytes]) -> bool:
-    if not _from_pod(name) or name in _TOOLCHAIN or _SERVICE_LINK.fullmatch(name):
+    if not _from_pod(name) or name in _TOOLCHAIN:
         return False
     return not (_LOCALE.fullmatch(name) and name in laptop)
+
+
+def _service_links(environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Return the prefixes of service variables in ``environ``.
+
+    The kubelet writes REDIS_SERVICE_HOST, REDIS_SERVICE_PORT and, as Docker did, REDIS_PORT=tcp://ADDRESS:PORT. A name
+    like SERVER_PORT=80 alone is an image's own.
+    """
+    suffix = b"_SERVICE_HOST"
+    services = [name.removesuffix(suffix) for name in environ if name.endswith(suffix)]
+    linked = [name for name in services if b"://" in environ.get(name + b"_PORT", b"")]
+    return tuple(name + part for name in linked for part in (b"_SERVICE_", b"_PORT"))
 
 
 def _is_laptops(name: bytes) -> bool:

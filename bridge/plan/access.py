@@ -1,0 +1,176 @@
+"""The rights that a session needs, which of them are missing, and the Role to ask for.
+
+Asked in one request before anything changes: a SelfSubjectRulesReview lists what the user may do in the namespace.
+What it does not list may still be allowed (other authorizers, ``incomplete``), so each right that looks missing is
+confirmed by a SelfSubjectAccessReview, which is authoritative.
+
+How RBAC matches a rule (``pkg/apis/rbac/v1/evaluation_helpers.go``): ``*`` is any group, verb, or resource, with or
+without subresource; ``*/scale`` that subresource of any resource; ``resourceNames`` narrows to those names, so it never
+allows what has no name (create, list).
+
+pods/portforward: a WebSocket is opened by GET, so it was authorised as ``get``; since Kubernetes 1.35 ``create`` is
+asked for as well (KEP-4006, AuthorizePodWebsocketUpgradeCreatePermission). A session needs both to last.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from bridge.plan.objects import Object
+from bridge.plan.target import API_GROUP, WorkloadKind
+
+
+class Purpose(Enum):
+    """What is to be done with the cluster."""
+
+    SWAP = "swap"
+    JOIN = "join"  # bridge run without --swap
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True)
+class Right:
+    """One verb on one resource of the namespace.
+
+    ``resource`` may have a subresource (``pods/portforward``); ``name``: on that object only. ``why`` completes
+    "needed to ...". An ``optional`` right makes a session better; without it, it says what it does not do.
+    """
+
+    verb: str
+    group: str
+    resource: str
+    why: str
+    name: str | None = None
+    optional: bool = False
+
+    def __str__(self) -> str:
+        qualified = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {qualified}" + (f" {self.name}" if self.name else "")
+
+
+def needed_rights(purpose: Purpose, kind: WorkloadKind | None = None, name: str | None = None) -> tuple[Right, ...]:
+    """Return the rights for ``purpose``; ``kind`` and ``name`` are the target's (none for JOIN)."""
+    rights = []
+    if kind:
+        rights += _on_target(purpose, kind, name)
+    if purpose is Purpose.SWAP:
+        rights.append(Right("list", "", "services", "find the ports that the cluster reaches the target at"))
+    if purpose is not Purpose.RESTORE:
+        rights += _RUNNING
+    return tuple(rights + _CLEARING)
+
+
+def _on_target(purpose: Purpose, kind: WorkloadKind, name: str | None) -> list[Right]:
+    why = "swap the target and put it back" if purpose is Purpose.SWAP else "put the target back"
+    return [
+        Right("get", API_GROUP, kind.plural, "read the target", name),
+        Right("patch", API_GROUP, kind.plural, why, name),
+    ]
+
+
+_RUNNING = [
+    Right("create", "", "secrets", "hold the session's keys"),
+    Right("create", API_GROUP, WorkloadKind.REPLICA_SET.plural, "run the proxy pod"),
+    Right("get", "", "pods", "see the proxy pod start"),
+    Right("list", "", "pods", "find the proxy pod"),
+    Right("watch", "", "pods", "see the proxy pod start"),
+    Right("get", "", "pods/portforward", "reach the proxy pod"),
+    Right("create", "", "pods/portforward", "reach the proxy pod"),
+    Right("create", "", "pods", "ask quota and Pod Security beforehand", optional=True),
+    Right("create", "", "pods/exec", "read the variables that the target's image sets", optional=True),
+    Right("list", "", "events", "say why a pod does not start", optional=True),
+]
+_CLEARING = [
+    Right("delete", "", "secrets", "remove the session's objects"),
+    Right("delete", API_GROUP, WorkloadKind.REPLICA_SET.plural, "remove the proxy pod"),
+]
+
+
+def missing_rights(status: Object, needed: Iterable[Right]) -> tuple[Right, ...]:
+    """Return those of ``needed`` that the ``status`` of a SelfSubjectRulesReview does not show to be there."""
+    rules: list[Object] = status.get("resourceRules") or []
+    return tuple(right for right in needed if not any(_allows(rule, right) for rule in rules))
+
+
+def _allows(rule: Object, right: Right) -> bool:
+    names = rule.get("resourceNames") or []
+    return (
+        _holds(rule.get("verbs") or [], right.verb)
+        and _holds(rule.get("apiGroups") or [], right.group)
+        and _covers(rule.get("resources") or [], right.resource)
+        and (not names or right.name in names)
+    )
+
+
+def _holds(values: list[str], wanted: str) -> bool:
+    return "*" in values or wanted in values
+
+
+def _covers(resources: list[str], wanted: str) -> bool:
+    _, slash, subresource = wanted.partition("/")
+    return "*" in resources or wanted in resources or (bool(slash) and f"*/{subresource}" in resources)
+
+
+def rules_review(namespace: str) -> Object:
+    """Build the SelfSubjectRulesReview to create: what may this user do in ``namespace``?"""
+    return {**_review("SelfSubjectRulesReview"), "spec": {"namespace": namespace}}
+
+
+def access_review(right: Right, namespace: str) -> Object:
+    """Build the SelfSubjectAccessReview to create for one right; its ``status.allowed`` is the answer."""
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {"namespace": namespace, "verb": right.verb, "group": right.group, "resource": resource}
+    optional = {"subresource": subresource, "name": right.name}
+    attributes |= {key: value for key, value in optional.items() if value}
+    return {**_review("SelfSubjectAccessReview"), "spec": {"resourceAttributes": attributes}}
+
+
+def _review(kind: str) -> Object:
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": kind}
+
+
+def render_role(rights: Sequence[Right], namespace: str, *, user: str, name: str = "bridge") -> str:
+    """Write the Role with ``rights``, and the RoleBinding to ``user``, as the YAML to hand to an administrator."""
+    rules = "".join(f"  - {{{_flow(rule)}}}\n" for rule in _rules(rights))
+    return _ROLE.format(name=_text(name), namespace=_text(namespace), user=_text(user), rules=rules)
+
+
+def _rules(rights: Sequence[Right]) -> list[Object]:
+    """Gather rights in rules: the verbs of one resource, then the resources that have the same verbs."""
+    verbs: dict[tuple[str, str, str | None], list[str]] = {}
+    for right in rights:
+        there = verbs.setdefault((right.group, right.resource, right.name), [])
+        there.extend([right.verb] if right.verb not in there else [])
+    resources: dict[tuple[str, tuple[str, ...], str | None], list[str]] = {}
+    for (group, resource, name), of_resource in verbs.items():
+        resources.setdefault((group, tuple(of_resource), name), []).append(resource)
+    return [
+        {"apiGroups": [group], "resources": named, "verbs": list(of_resource)}
+        | ({"resourceNames": [name]} if name else {})
+        for (group, of_resource, name), named in resources.items()
+    ]
+
+
+def _flow(rule: Object) -> str:
+    return ", ".join(f"{key}: {_text(value)}" for key, value in rule.items())
+
+
+def _text(value: object) -> str:
+    """Write a value in JSON, which is YAML too: quoted, so that no name can be read as anything else."""
+    return json.dumps(value)
+
+
+_ROLE = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: {name}, namespace: {namespace}}}
+rules:
+{rules}---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: {name}, namespace: {namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {name}}}
+subjects:
+  - {{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}
+"""
