@@ -10,7 +10,8 @@ that shares nothing with the first but the builds: so a test can take one down a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -74,6 +75,15 @@ class Settings:
 
     user: str = "dev"
     user_id: int = 4242
+
+    @classmethod
+    def parse(cls, text: str) -> Settings:
+        """The inverse of ``str``: how the settings reach the processes that we start."""
+        fields = json.loads(text)
+        return cls(**{**fields, "clone": Path(fields["clone"])})
+
+    def __str__(self) -> str:
+        return json.dumps({**asdict(self), "clone": str(self.clone)})
 
     # -- folders -------------------------------------------------------------------------------------------------
     @cached_property

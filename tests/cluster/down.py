@@ -1,0 +1,67 @@
+"""Takes the cluster down. Processes are ended by their record or their cgroup, never by their name; nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cgroups, link, network, system
+from .laptop import Laptop
+from .system import HarnessError
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+# Where the node's mounts needed a folder of the host; removed if nobody else put anything there.
+HOST_FOLDERS = ("/var/log/pods", "/var/log/containers", "/var/lib/cni", "/var/lib/kubelet")
+
+
+def down(settings: Settings, *, keep_state: bool = False) -> None:
+    """End everything; and forget the cluster, unless its state is to be kept for a warm start."""
+    stop(settings)
+    if not keep_state:
+        remove_state(settings)
+
+
+def stop(settings: Settings) -> None:
+    """End the processes, namespaces, cgroups. The state stays."""
+    Laptop(settings).stop()
+    link.end(settings)
+    for name in ("hop", "node"):
+        if process := system.load(settings.run / name):
+            process.end()
+    if settings.run.exists():
+        shutil.rmtree(settings.run)
+        settings.run.mkdir()
+    network.remove(settings)
+    for one in settings.nodes:
+        cgroups.remove(one.cgroup)
+    for folder in HOST_FOLDERS:
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+
+
+def remove_state(settings: Settings) -> None:
+    """Remove the state folder; never through a mount."""
+    if not settings.state.exists():
+        return
+    if left := [line.split()[1] for line in _mounts() if line.split()[1].startswith(f"{settings.state}/")]:
+        raise HarnessError(f"these mounts are left, so {settings.state} is not removed: {', '.join(left)}")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(settings.state)
+
+
+def left_over(settings: Settings) -> list[str]:
+    """What there still is of the cluster, in words: nothing, after `down`."""
+    names = [settings.laptop_namespace, *(one.namespace for one in settings.nodes)]
+    found = [f"cgroup {path}" for name in names for path in cgroups.left(name)]
+    found += [f"namespace {name}" for name in names if network.namespace(name).exists()]
+    found += [f"process {name}" for name in ("hop", "node", "cable", "laptop") if system.load(settings.run / name)]
+    found += [f"mount {line.split()[1]}" for line in _mounts() if f"{settings.state}/" in line]
+    return found
+
+
+def _mounts() -> list[str]:
+    return Path("/proc/self/mounts").read_text().splitlines()

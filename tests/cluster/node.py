@@ -1,0 +1,328 @@
+"""The node: its configuration files and its components' command lines. All of it is decided here; `node_init` runs it.
+
+One pid, mount, uts, ipc and network namespace *is* the node. Ending its PID 1 makes the kernel end everything in it, pods and
+shims too, and its mounts go with it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cgroups, checks, recipes, system
+from .certs import components as certificate_names
+
+if TYPE_CHECKING:
+    from .settings import Settings
+    from .system import Process
+
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # in the node's own /run; from outside see `containerd_socket`
+CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
+
+
+def record(settings: Settings) -> Path:
+    """Where the node's PID 1 is recorded."""
+    return settings.run / "node"
+
+
+def running(settings: Settings) -> Process | None:
+    """The node's PID 1, if it runs."""
+    return system.load(record(settings))
+
+
+def containerd_socket(node: Process) -> str:
+    """The node's containerd, from the root namespaces. So short a path fits a socket address wherever the clone is."""
+    return f"/proc/{node.pid}/root{CONTAINERD_SOCKET}"
+
+
+def start(settings: Settings) -> Process:
+    """Start the node's PID 1; it starts the components."""
+    folders(settings)
+    write_configuration(settings)
+    cgroups.create(settings.node.cgroup)
+    with (settings.logs / "node.log").open("ab") as log:
+        subprocess.run(
+            [sys.executable, "-m", "tests.cluster.node_init", str(settings)],
+            cwd=settings.clone,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+        )
+    process = running(settings)
+    if process is None:
+        raise system.HarnessError(f"the node ended at once; see {settings.logs / 'node.log'}")
+    return process
+
+
+def command(settings: Settings, argv: list[str]) -> list[str]:
+    """The command that runs ``argv`` in all of the node's namespaces."""
+    process = running(settings)
+    if process is None:
+        raise system.HarnessError("the node is not running; try: make cluster")
+    path = f"PATH={settings.binaries}:/usr/sbin:/usr/bin:/sbin:/bin"
+    return ["nsenter", "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "env", path, *argv]
+
+
+def ctr(settings: Settings, node: Process, *arguments: str | Path) -> str:
+    """Run containerd's client on the node's containerd, where Kubernetes looks for images."""
+    return system.run(["ctr", "-a", containerd_socket(node), "-n", "k8s.io", *arguments])
+
+
+# -- configuration ------------------------------------------------------------------------------------------------------
+def folders(settings: Settings) -> None:
+    """The folders of the state; etcd wants its own to be private."""
+    below = ("cni", "containerd", "etcd", "var/kubelet", "var/cni", "var/pods", "var/containers")
+    for path in (*(settings.state / name for name in below), settings.configuration, settings.logs, settings.run):
+        path.mkdir(parents=True, exist_ok=True)
+    (settings.state / "etcd").chmod(0o700)
+
+
+def write_configuration(settings: Settings) -> None:
+    """All files that the components read."""
+    etc = settings.configuration
+    (etc / "containerd.toml").write_text(containerd_toml(settings))
+    (etc / "kubelet.json").write_text(json.dumps(kubelet_configuration(settings), indent=1))
+    (etc / "kube-proxy.json").write_text(json.dumps(proxy_configuration(settings), indent=1))
+    (settings.state / "cni" / "10-bridge.conflist").write_text(json.dumps(cni_configuration(settings), indent=1))
+    (etc / "resolv.conf").write_text("")
+    (etc / "hosts").write_text(f"127.0.0.1 localhost {settings.node.name}\n")
+
+
+def containerd_toml(settings: Settings) -> str:
+    """containerd's configuration.
+
+    ``restrict_oom_score_adj``: without CAP_SYS_RESOURCE runc may not lower a sandbox's score, and dies. The unprivileged ports
+    and ICMP are what kind and most distributions set.
+    """
+    cni = next((folder for folder in CNI_FOLDERS if Path(folder).exists()), CNI_FOLDERS[0])
+    unused = ["snapshotter.v1.btrfs", "snapshotter.v1.zfs", "snapshotter.v1.devmapper", "snapshotter.v1.aufs"]
+    disabled = [f"io.containerd.{name}" for name in (*unused, "internal.v1.opt", "tracing.processor.v1.otlp")]
+    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    return f"""version = 2
+root = "{settings.state / "containerd"}"
+state = "/run/containerd"
+oom_score = 0
+disabled_plugins = {json.dumps(disabled)}
+[grpc]
+  address = "{CONTAINERD_SOCKET}"
+[{cri}]
+  sandbox_image = "{recipes.PAUSE}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+[{cri}.cni]
+  bin_dir = "{cni}"
+  conf_dir = "{settings.state / "cni"}"
+[{cri}.containerd]
+  snapshotter = "{checks.snapshotter(settings.state)}"
+[{cri}.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[{cri}.containerd.runtimes.runc.options]
+  SystemdCgroup = false
+"""
+
+
+def cni_configuration(settings: Settings) -> dict[str, object]:
+    """One bridge for the node's pods. Addresses are given anew after each start: the node's /run goes with it."""
+    addresses = {
+        "type": "host-local",
+        "dataDir": "/run/cni-ipam",
+        "ranges": [[{"subnet": settings.node.pod_subnet}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    device = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True}
+    ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return {"cniVersion": "0.4.0", "name": "bridge", "plugins": [{**device, "ipam": addresses}, ports]}
+
+
+def kubelet_configuration(settings: Settings) -> dict[str, object]:
+    """KubeletConfiguration: the usual one, but on any cgroup version, beside any swap, and with a disk that may be nearly full."""
+    keys = settings.certificates
+    authentication = {
+        "anonymous": {"enabled": False},
+        "webhook": {"enabled": True},
+        "x509": {"clientCAFile": f"{keys / 'ca.crt'}"},
+    }
+    limits = {
+        "memory.available": "100Mi",
+        "nodefs.available": "1%",
+        "imagefs.available": "1%",
+        "nodefs.inodesFree": "1%",
+    }
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "clusterDNS": [settings.dns_service],
+        "clusterDomain": settings.cluster_domain,
+        "resolvConf": f"{settings.configuration / 'resolv.conf'}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{settings.node.cgroup}",
+        "cgroupsPerQOS": True,
+        "enforceNodeAllocatable": ["pods"],
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "authentication": authentication,
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": f"{keys / 'kubelet-server.crt'}",
+        "tlsPrivateKeyFile": f"{keys / 'kubelet-server.key'}",
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "evictionHard": limits,
+        "nodeStatusUpdateFrequency": "5s",
+        "syncFrequency": "10s",
+        "serializeImagePulls": False,
+        "oomScoreAdj": 0,
+    }
+
+
+def proxy_configuration(settings: Settings) -> dict[str, object]:
+    """KubeProxyConfiguration; it leaves conntrack's limits alone, which are read-only outside the first network namespace."""
+    conntrack = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": f"{settings.certificates / 'kube-proxy.kubeconfig'}"},
+        "mode": settings.proxy_mode,
+        "clusterCIDR": settings.pod_range,
+        "bindAddress": settings.node.address,
+        "healthzBindAddress": "127.0.0.1:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        "oomScoreAdj": 0,
+        "conntrack": conntrack,
+        "iptables": {"minSyncPeriod": "200ms"},
+        "nftables": {"minSyncPeriod": "200ms"},
+    }
+
+
+# -- command lines ------------------------------------------------------------------------------------------------------
+FIRST = ("etcd", "containerd", "kube-apiserver")  # the others wait for the API server
+
+
+def command_lines(settings: Settings) -> dict[str, list[str]]:
+    """The components' command lines, in the order of their start."""
+    binaries = settings.binaries
+    lines = {
+        "etcd": etcd(settings),
+        "kube-apiserver": apiserver(settings),
+        "kube-controller-manager": controller_manager(settings),
+        "kube-scheduler": scheduler(settings),
+        "kubelet": kubelet(settings),
+        "kube-proxy": kube_proxy(settings),
+    }
+    ours = {name: [str(binaries / name), *flags] for name, flags in lines.items()}
+    containerd = [
+        shutil.which("containerd") or "containerd",
+        "--config",
+        f"{settings.configuration / 'containerd.toml'}",
+    ]
+    return {"etcd": ours.pop("etcd"), "containerd": containerd, **ours}
+
+
+def etcd(settings: Settings) -> list[str]:
+    """etcd on loopback. Without fsync: a power cut may lose the state, which is only a test cluster's."""
+    client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
+    return [
+        "--name=only",
+        f"--data-dir={settings.state / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=only={peer}",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
+
+
+def apiserver(settings: Settings) -> list[str]:
+    """The API server, with the admission plugins that are on by default (PodSecurity, LimitRanger, ResourceQuota among them)."""
+    keys = settings.certificates
+    return [
+        "--etcd-servers=http://127.0.0.1:2379",
+        "--bind-address=0.0.0.0",
+        f"--secure-port={settings.api_port}",
+        f"--advertise-address={settings.node.address}",
+        f"--service-cluster-ip-range={settings.service_range}",
+        "--allow-privileged=true",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--client-ca-file={keys / 'ca.crt'}",
+        f"--tls-cert-file={keys / 'apiserver.crt'}",
+        f"--tls-private-key-file={keys / 'apiserver.key'}",
+        f"--kubelet-client-certificate={keys / 'apiserver-kubelet.crt'}",
+        f"--kubelet-client-key={keys / 'apiserver-kubelet.key'}",
+        f"--kubelet-certificate-authority={keys / 'ca.crt'}",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--service-account-issuer=https://kubernetes.default.svc.{settings.cluster_domain}",
+        f"--service-account-key-file={keys / 'sa.pub'}",
+        f"--service-account-signing-key-file={keys / 'sa.key'}",
+        f"--requestheader-client-ca-file={keys / 'front-ca.crt'}",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-username-headers=X-Remote-User",
+        f"--proxy-client-cert-file={keys / 'front.crt'}",
+        f"--proxy-client-key-file={keys / 'front.key'}",
+        "--profiling=false",
+    ]
+
+
+def controller_manager(settings: Settings) -> list[str]:
+    """The controllers; with the usual limit of 20 requests a second they take 6 s to start."""
+    keys = settings.certificates
+    return [
+        *_client_flags(settings, "kube-controller-manager"),
+        f"--cluster-cidr={settings.pod_range}",
+        "--allocate-node-cidrs=true",
+        f"--service-cluster-ip-range={settings.service_range}",
+        "--use-service-account-credentials=true",
+        f"--root-ca-file={keys / 'ca.crt'}",
+        f"--service-account-private-key-file={keys / 'sa.key'}",
+        f"--cluster-signing-cert-file={keys / 'ca.crt'}",
+        f"--cluster-signing-key-file={keys / 'ca.key'}",
+    ]
+
+
+def scheduler(settings: Settings) -> list[str]:
+    """The scheduler."""
+    return _client_flags(settings, "kube-scheduler")
+
+
+def kubelet(settings: Settings) -> list[str]:
+    """The kubelet, in the places where everybody looks for its files."""
+    return [
+        f"--config={settings.configuration / 'kubelet.json'}",
+        f"--kubeconfig={settings.certificates / 'kubelet.kubeconfig'}",
+        f"--hostname-override={settings.node.name}",
+        f"--node-ip={settings.node.address}",
+        "--root-dir=/var/lib/kubelet",
+        "--cert-dir=/var/lib/kubelet/pki",
+    ]
+
+
+def kube_proxy(settings: Settings) -> list[str]:
+    """kube-proxy."""
+    return [f"--config={settings.configuration / 'kube-proxy.json'}", f"--hostname-override={settings.node.name}"]
+
+
+def _client_flags(settings: Settings, name: str) -> list[str]:
+    """What the two have in common. There is one of each, so nobody to elect: a warm start would wait for the old lease."""
+    assert name in certificate_names(settings)
+    config = settings.certificates / f"{name}.kubeconfig"
+    kinds = ("", "authentication-", "authorization-")
+    return [
+        *(f"--{kind}kubeconfig={config}" for kind in kinds),
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+        "--profiling=false",
+        "--kube-api-qps=300",
+        "--kube-api-burst=600",
+    ]

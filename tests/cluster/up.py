@@ -1,0 +1,280 @@
+"""Brings the cluster up: each part is made if it is not there, so it may be run at any time, also after something was killed.
+
+packages, programs, images -> namespaces -> node -> (images into it | API server) -> CoreDNS -> Ready -> laptop
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from . import build, certs, checks, down, images, network, node, recipes, system
+from .api import Api, condition
+from .laptop import Laptop
+from .settings import COREDNS_VERSION, HERE, KUBERNETES_VERSION, Settings
+from .system import HarnessError, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .system import Process
+
+START_TIMEOUT = 120.0
+RECENT = 3600 * 24
+
+
+@dataclass
+class Steps:
+    """Says what is done, with the seconds since the start, on stderr."""
+
+    started: float = field(default_factory=time.monotonic)
+
+    def __call__(self, text: str) -> None:
+        """One line."""
+        print(f"{time.monotonic() - self.started:7.1f}s  {text}", file=sys.stderr, flush=True)
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make sure that the cluster is there."""
+    checks.root()
+    archives = build.everything(settings, say)
+    checks_done = already_up(settings)
+    if not checks_done:
+        checks.kernel()
+        start(settings, say)
+    ensure_hop(settings)
+    process = running_node(settings)
+    load(settings, process, archives, say)
+    if not checks_done:
+        wait_until_ready(settings, process, say)
+    ensure_laptop(settings, say)
+
+
+def already_up(settings: Settings) -> bool:
+    """Whether the node runs, in its network, with its API server kept up."""
+    process = node.running(settings)
+    return process is not None and network.exists(settings) and settings.kubeconfig.exists() and ready(settings)
+
+
+def ready(settings: Settings) -> bool:
+    """Whether the API server says that it is ready."""
+    ensure_hop(settings)
+    return Api(settings.kubeconfig).ready()
+
+
+def start(settings: Settings, say: Callable[[str], None]) -> None:
+    """Start the node from what the state has, or from nothing."""
+    down.stop(settings)
+    discard_foreign_state(settings, say)
+    for folder in (settings.state, settings.certificates, settings.run):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    (settings.state / "origin").write_text(origin(settings))
+    network.create(settings)
+    certs.make(settings)
+    node.start(settings)
+    ensure_hop(settings)
+    say("networks, certificates and the node's first process")
+
+
+def origin(settings: Settings) -> str:
+    """What a state is of. One from another machine, a copied clone or another version can't be used again."""
+    try:
+        folder, machine = settings.state.stat().st_ino, Path("/etc/machine-id").read_text()
+    except FileNotFoundError:
+        folder, machine = settings.state.stat().st_ino, ""
+    sources = [(HERE / name).read_text() for name in ("certs.py", "settings.py", "node.py")]
+    facts = (str(settings), folder, machine, KUBERNETES_VERSION, COREDNS_VERSION, *sources)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def discard_foreign_state(settings: Settings, say: Callable[[str], None]) -> None:
+    """Start from nothing unless the state is this cluster's own, and its certificates hold another day."""
+    if not settings.state.exists():
+        return
+    marker = settings.state / "origin"
+    if marker.exists() and marker.read_text() == origin(settings) and _certificates_hold(settings):
+        return
+    if any(settings.state.iterdir()):
+        say("the state is another cluster's or an old one's: starting from nothing")
+        down.remove_state(settings)
+
+
+def _certificates_hold(settings: Settings) -> bool:
+    certificate = settings.certificates / "apiserver.crt"
+    command = ["openssl", "x509", "-checkend", str(RECENT), "-noout", "-in", str(certificate)]
+    return settings.kubeconfig.exists() and subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def running_node(settings: Settings) -> Process:
+    """The node's PID 1; an error if it ended."""
+    if process := node.running(settings):
+        return process
+    raise HarnessError(f"the node ended; its log is {settings.logs / 'node.log'}")
+
+
+def ensure_hop(settings: Settings) -> None:
+    """Let the root namespace reach the API server, at 127.0.0.1: a listener made here, served in the node's namespace."""
+    record = settings.run / "hop"
+    if system.load(record) or not network.exists(settings):
+        return
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", settings.root_port))
+        except OSError as error:
+            raise HarnessError(f"port {settings.root_port} of 127.0.0.1 is taken: another clone's cluster?") from error
+        listener.listen(256)
+        enter = ["nsenter", f"--net={network.namespace(settings.node.namespace)}"]
+        program = [settings.binaries / "hop", f"127.0.0.1:{settings.api_port}"]
+        with (settings.logs / "hop.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["sh", "-c", f'exec "$@" 3<&{listener.fileno()}', "sh", *enter, *program],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    system.save(record, process.pid)
+    process.returncode = 0  # it outlives us; nobody here waits for it
+
+
+# -- images -------------------------------------------------------------------------------------------------------------
+def load(settings: Settings, process: Process, archives: Iterable[Path], say: Callable[[str], None]) -> None:
+    """Put archives into the node that it does not have yet. What it has is on record beside containerd's own state."""
+    record = settings.state / "loaded.json"
+    loaded = json.loads(record.read_text()) if record.exists() else {}
+    missing = [path for path in archives if loaded.get(str(path)) != images.fingerprint(path)]
+    if not missing:
+        return
+    socket_path = Path(node.containerd_socket(process))
+    wait_until("containerd's socket", socket_path.exists, timeout=30, alive=process)
+    snapshotter = _snapshotter(settings)
+    for path in missing:
+        node.ctr(settings, process, "images", "import", "--snapshotter", snapshotter, path)
+        loaded[str(path)] = images.fingerprint(path)
+        record.write_text(json.dumps(loaded, indent=1))
+    say(f"{len(missing)} images loaded")
+
+
+def _snapshotter(settings: Settings) -> str:
+    return (
+        "native"
+        if 'snapshotter = "native"' in (settings.configuration / "containerd.toml").read_text()
+        else "overlayfs"
+    )
+
+
+# -- ready --------------------------------------------------------------------------------------------------------------
+def wait_until_ready(settings: Settings, process: Process, say: Callable[[str], None]) -> None:
+    """Wait for the API server, then for what tests take for granted."""
+    api = Api(settings.kubeconfig)
+    wait_until("the API server is ready", api.ready, timeout=START_TIMEOUT, alive=process)
+    say("API server ready")
+    apply_manifests(settings)
+    nodes, deployments = "/api/v1/nodes", "/apis/apps/v1/namespaces/kube-system/deployments"
+    api.wait_for("the node is Ready", nodes, settings.node.name, condition("Ready"), timeout=START_TIMEOUT)
+    api.wait_for("CoreDNS is available", deployments, "coredns", condition("Available"), timeout=START_TIMEOUT)
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    api.wait_for("the default ServiceAccount", accounts, "default", lambda _: True, timeout=START_TIMEOUT)
+    # On a warm start the API may still show yesterday's Ready: what counts is an answer through kube-proxy and a running pod.
+    wait_until("cluster DNS answers", lambda: dns_answers(settings), timeout=START_TIMEOUT, alive=process)
+    say("node Ready, cluster DNS answers")
+
+
+def apply_manifests(settings: Settings) -> None:
+    """Create or update what is in ``manifests``."""
+    values = {"IMAGE": recipes.COREDNS, "ADDRESS": settings.dns_service, "DOMAIN": settings.cluster_domain}
+    kubectl = [settings.binaries / "kubectl", "--kubeconfig", settings.kubeconfig]
+    for path in sorted((HERE / "manifests").glob("*.yaml")):
+        text = Template(path.read_text()).substitute(values)
+        system.run([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], text=text)
+
+
+def dns_answers(settings: Settings) -> bool:
+    """Whether the service address of DNS gives kubernetes.default's address to the node."""
+    labels = f"kubernetes.default.svc.{settings.cluster_domain}".split(".")
+    name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
+    query = (
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x01\x00\x01"
+    )  # RFC 1035 4.1: one A query
+    with system.in_network(network.namespace(settings.node.namespace)):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with client:
+        client.settimeout(0.3)
+        try:
+            client.sendto(query, (settings.dns_service, 53))
+            return socket.inet_aton(settings.api_service) in client.recv(512)
+        except OSError:
+            return False
+
+
+# -- the laptop ---------------------------------------------------------------------------------------------------------
+def ensure_laptop(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make the laptop, if it is not there."""
+    prepare_clone(settings)
+    laptop = Laptop(settings)
+    if laptop.holder() is None:
+        laptop.start()
+        say("laptop ready")
+
+
+def prepare_clone(settings: Settings) -> None:
+    """What a developer's own clone has: importable from where it is, and compiled (the laptop's user may not write there)."""
+    python = settings.clone / ".venv" / "bin" / "python"
+    if not python.exists():
+        return
+    for site in (settings.clone / ".venv" / "lib").glob("python3*/site-packages"):
+        here = site / "bridge_here.pth"
+        if not here.exists():
+            here.write_text("../../../..\n")
+    subprocess.run(
+        [python, "-m", "compileall", "-q", "bridge"], cwd=settings.clone, check=False, stdout=subprocess.DEVNULL
+    )
+
+
+# -- the control plane, from outside ------------------------------------------------------------------------------------
+def stop_component(settings: Settings, name: str) -> None:
+    """End a component of the node (``kube-apiserver``, ``kubelet``, ...) and keep it down."""
+    (settings.run / "hold" / name).touch()
+    _look_again(settings)
+    gone = settings.run / f"component-{name}"
+    wait_until(f"{name} has ended", lambda: not gone.exists(), timeout=20)
+
+
+def start_component(settings: Settings, name: str) -> None:
+    """Let a component that was stopped start again."""
+    (settings.run / "hold" / name).unlink(missing_ok=True)
+    _look_again(settings)
+
+
+def restart_apiserver(settings: Settings) -> None:
+    """Kill the API server; return when its successor is ready."""
+    stop_component(settings, "kube-apiserver")
+    start_component(settings, "kube-apiserver")
+    process = running_node(settings)
+    wait_until("the API server is ready again", lambda: ready(settings), timeout=START_TIMEOUT, alive=process)
+
+
+def _look_again(settings: Settings) -> None:
+    running_node(settings).send(signal.SIGHUP)
+
+
+def kubectl(settings: Settings) -> str:
+    """The kubectl that belongs to this cluster."""
+    return (
+        str(settings.binaries / "kubectl")
+        if (settings.binaries / "kubectl").exists()
+        else shutil.which("kubectl") or "kubectl"
+    )
