@@ -1,1 +1,12 @@
-"""What happens on this machine: sandbox, DNS, the process, published ports; the only importer of ``psutil``."""
+"""The laptop's side of a session: the sandbox that the process runs in, and what it needs there.
+
+    sandbox    the namespaces, through their init: bridge's handle on them
+    init/      what runs inside, as a child of bridge: stdlib only, no import from outside this package
+    process    the user's process: start, wait, signal, end
+    dns        the sandbox's resolver: queries go as they are to the pod's nameserver
+    localhost  what the laptop's loopback has, and where a connection to the loopback goes
+    published  what the process listens on, on the laptop's own loopback
+    support    why this laptop can't, and what to do about it
+
+Must not know the tunnel: what it dials with is injected.
+"""

@@ -1,0 +1,305 @@
+"""init's loop: set up, tell bridge, then serve it until bridge says ``end`` or is gone.
+
+Three sockets, all from bridge:
+
+    control  requests, each with one reply: apply, start, end. Its end is bridge's end.
+    updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback
+    supply   one-way, to bridge: marked sockets, ahead of need, as many as the socket's buffer takes
+
+Replies: ``{"ok": ...}`` or ``{"failed": step, "errno": n, "detail": text}``. Nothing is printed: the terminal is the
+user's process's.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from bridge.laptop import messages
+from bridge.laptop.init import child, kernel, namespaces, netlink, nft, sockets, tree
+from bridge.laptop.init.covers import HOSTS, RESOLV_CONF, Covers
+
+# Sent to a whole foreground process group by the terminal, or to everything at shutdown. Init ends after the tree only.
+_NOT_FOR_INIT = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_ORPHAN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when bridge was killed
+_RESCAN = 0.05  # seconds; while killing, a process may fork once more before it goes
+
+
+class StepFailed(Exception):
+    """A step of init's could not be made; bridge explains it."""
+
+    def __init__(self, step: str, errno: int, detail: str) -> None:
+        super().__init__(step)
+        self.reply: messages.Message = {"failed": step, "errno": errno, "detail": detail}
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Name what is being done, for the explanation of its failure."""
+    try:
+        yield
+    except OSError as error:
+        raise StepFailed(name, error.errno or 0, str(error)) from error
+    except nft.NftError as error:
+        raise StepFailed(name, 0, str(error)) from error
+
+
+class Ending:
+    """The end of the tree, in progress: SIGTERM now, SIGKILL at the deadline, done when none is left."""
+
+    def __init__(self, processes: tree.Tree, epoll: select.epoll, grace: float) -> None:
+        self._processes = processes
+        self._epoll = epoll
+        self._deadline = time.monotonic() + grace
+        self._watched: dict[int, int] = {}  # pid -> pidfd
+        self._asked = False
+        self.killed: set[int] = set()
+
+    def timeout(self) -> float:
+        """Seconds until ``advance`` must be called even if no process ends."""
+        return max(self._deadline - time.monotonic(), _RESCAN if self.killed else 0.0)
+
+    def advance(self) -> bool:
+        """Ask all of them once; kill whoever is late. True when no process is left.
+
+        Who comes later is not asked: it may be what a trap on SIGTERM cleans up with.
+        """
+        late = time.monotonic() >= self._deadline
+        alive = self._processes.hold()
+        for pid in [pid for pid in self._watched if pid not in alive]:
+            os.close(self._watched.pop(pid))  # which also takes it out of the epoll
+        for pid, pidfd in alive.items():
+            if pid in self._watched:
+                os.close(pidfd)
+            else:
+                self._watched[pid] = pidfd
+                self._epoll.register(pidfd, select.EPOLLIN)
+                if not self._asked:
+                    tree.send(pidfd, signal.SIGTERM)
+            if late:
+                self.killed.add(pid)
+                tree.send(self._watched[pid], signal.SIGKILL)
+        self._asked = True
+        return not alive
+
+
+class Init:
+    """The sandbox's init. ``run`` is its life."""
+
+    def __init__(self, control: socket.socket, supply: socket.socket, updates: socket.socket, nft_program: str) -> None:
+        self._control, self._supply, self._updates = control, supply, updates
+        self._nft = nft_program
+        self._ids = os.geteuid(), os.getegid()
+        self._ignored = frozenset(n for n in _NOT_FOR_INIT if signal.getsignal(n) is signal.SIG_IGN)
+        self._reporters: dict[int, socket.socket] = {}  # pid of a started command -> where its end is told
+        self._ending: Ending | None = None
+        self._end_request = 0
+        self._alone = False  # bridge is gone
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+
+    def run(self) -> None:
+        """Set up, serve, end the tree, return."""
+        try:
+            ready, descriptors = self._set_up()
+        except StepFailed as failure:
+            messages.send(self._control, {**failure.reply, "id": 0})
+            return
+        messages.send(self._control, ready, [fd.fileno() for fd in descriptors])
+        for each in descriptors:
+            each.close()
+        while not self._finished():
+            timeout = self._ending.timeout() if self._ending else -1
+            for fd, _events in self._epoll.poll(timeout):
+                self._handlers.get(fd, _nothing)()
+            if self._ending and self._ending.advance():
+                self._ended(self._ending)
+
+    def _finished(self) -> bool:
+        return self._alone and self._ending is None
+
+    # ---- set-up ---------------------------------------------------------------------------------------------------
+    def _set_up(self) -> tuple[messages.Message, list[socket.socket]]:
+        for number in _NOT_FOR_INIT:
+            signal.signal(number, signal.SIG_IGN)
+        kernel.set_name("bridge-init")
+        kernel.become_subreaper()
+        with step("user namespace"):
+            namespaces.enter_user_namespace()
+        with step("network and mount namespaces"):
+            namespaces.enter_network_and_mounts()
+        with step("own user namespace"):
+            self._own_user = namespaces.own_user_namespace(*self._ids)
+        with step("loopback"):
+            netlink.loopback_up()
+            sockets.set_sysctls()
+        with step("sockets"):
+            self._supplier = sockets.Supplier(self._supply)
+            listener, dns = sockets.listener(), sockets.dns_sockets()
+        with step("rules"):
+            dns4, dns6 = (each.getsockname()[1] for each in (dns[0], dns[-1]))
+            nft.run(self._nft, nft.base_rules(listener=listener.getsockname()[1], dns4=dns4, dns6=dns6))
+        with step("mounts"):
+            self._covers = Covers()
+            self._covers.install()
+        self._tree = tree.Tree()
+        self._watch()
+        return {"ok": True, "id": 0}, [listener, *dns]
+
+    def _watch(self) -> None:
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._on(woken, select.EPOLLIN, lambda: self._reap(woken))
+        self._on(self._control.fileno(), select.EPOLLIN, self._serve)
+        self._on(self._updates.fileno(), select.EPOLLIN, self._update)
+        self._on(self._supply.fileno(), select.EPOLLOUT, self._hand_out)
+        mounts = os.open("/proc/self/mountinfo", os.O_RDONLY)
+        self._on(mounts, select.EPOLLPRI, self._covers.renew)
+
+    def _on(self, fd: int, events: int, handler: Callable[[], None]) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, events)
+
+    def _off(self, sock: socket.socket) -> None:
+        self._epoll.unregister(sock.fileno())
+        del self._handlers[sock.fileno()]
+
+    # ---- bridge's requests ----------------------------------------------------------------------------------------
+    def _serve(self) -> None:
+        try:
+            request, descriptors = messages.receive(self._control)
+        except messages.Closed:
+            self._off(self._control)
+            self._alone = True
+            self._ending = self._ending or Ending(self._tree, self._epoll, _ORPHAN_GRACE)
+            return
+        try:
+            reply = self._answer(request, descriptors)
+        except StepFailed as failure:
+            reply = failure.reply
+        if reply is not None:
+            self._reply(request["id"], reply)
+
+    def _answer(self, request: messages.Message, descriptors: list[int]) -> messages.Message | None:
+        match request["do"]:
+            case "apply":
+                return self._apply(request)
+            case "start":
+                return self._start(request, socket.socket(fileno=descriptors[0]))
+            case "end":
+                self._ending = Ending(self._tree, self._epoll, request["grace"])
+                self._end_request = request["id"]
+                return None  # the reply comes when it is done
+        raise StepFailed("request", 0, f"unknown: {request['do']}")
+
+    def _apply(self, request: messages.Message) -> messages.Message:
+        pod_ips = request["pod_ips"]
+        with step("addresses"):
+            for address in pod_ips:
+                netlink.add_address(address)
+            for family in (False, True):
+                for address in [each for each in pod_ips if (":" in each) is family][:1]:
+                    netlink.route_everything(address)
+        with step("rules"):
+            rules = nft.network_rules(
+                pod_ips=pod_ips, nameservers=request["nameservers"], pod_ports=request["pod_ports"]
+            )
+            nft.run(self._nft, rules)
+        with step("resolver files"):
+            self._covers.write(RESOLV_CONF, request["resolv_conf"])
+            self._covers.write(HOSTS, request["hosts"])
+        return {"ok": True}
+
+    def _start(self, request: messages.Message, reporter: socket.socket) -> messages.Message:
+        command = child.Command(
+            argv=[os.fsencode(each) for each in request["argv"]],
+            env={os.fsencode(name): os.fsencode(value) for name, value in request["env"].items()},
+            cwd=os.fsencode(request["cwd"]),
+            ignored=self._ignored,
+        )
+        try:
+            pid = child.start(command, self._own_user)
+        except child.NotStarted as failure:
+            reporter.close()
+            raise StepFailed("start", failure.errno, failure.path) from failure
+        self._reporters[pid] = reporter
+        return {"ok": pid}
+
+    def _reply(self, request: int, reply: messages.Message) -> None:
+        with suppress(messages.Closed):  # bridge has gone; the control socket says so next
+            messages.send(self._control, {**reply, "id": request})
+
+    def _ended(self, ending: Ending) -> None:
+        self._ending = None
+        if not self._alone:
+            self._reply(self._end_request, {"ok": sorted(ending.killed)})
+
+    # ---- what comes by itself -------------------------------------------------------------------------------------
+    def _update(self) -> None:
+        try:
+            ports, _ = messages.receive(self._updates)
+        except messages.Closed:
+            self._off(self._updates)
+            return
+        with suppress(nft.NftError, OSError):  # the next change sets all of them again; init has nowhere to say it
+            nft.run(self._nft, nft.laptop_rules(ports4=ports["ports4"], ports6=ports["ports6"]))
+
+    def _hand_out(self) -> None:
+        try:
+            self._supplier.hand_out()
+        except messages.Closed:
+            self._off(self._supply)
+
+    def _reap(self, woken: int) -> None:
+        os.read(woken, 4096)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if os.WIFSTOPPED(status):
+                self._stopped(pid, os.WSTOPSIG(status))
+            elif pid in self._reporters:
+                self._report(self._reporters.pop(pid), status)
+
+    def _stopped(self, pid: int, number: int) -> None:
+        """A command that stops itself (less, on Ctrl-Z) would leave the shell waiting for bridge: stop the job."""
+        same_job = pid in self._reporters and os.getpgid(pid) == os.getpgrp()
+        if number in _STOPPED_BY_TERMINAL and same_job and not self._alone:
+            os.killpg(0, number)
+
+    def _report(self, reporter: socket.socket, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        with reporter, suppress(messages.Closed):  # perhaps nobody waits for it
+            messages.send(reporter, {"signal": -code} if code < 0 else {"code": code})
+
+
+def _nothing() -> None:
+    """For a pidfd: that it woke the loop is all that it is for."""
+
+
+def main() -> None:
+    """Run with ``CONTROL SUPPLY UPDATES NFT``: three inherited descriptors and nft's path."""
+    fds = [int(each) for each in sys.argv[1:4]]
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    control, supply, updates = (socket.socket(fileno=fd) for fd in fds)
+    Init(control, supply, updates, sys.argv[4]).run()

@@ -1,0 +1,170 @@
+"""The user's process, from bridge's side; and the check that a command can be started at all.
+
+How a process ended is told by init over a socket that nothing is ever taken from (MSG_PEEK): so any number of waiters,
+blocking or on an event loop, may ask any number of times. The socket's end without a word means that init was killed.
+"""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+from bridge.errors import CommandError, SandboxError
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: with a code, or by a signal."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell tells it: 128 + n for signal n."""
+        return 128 + self.signal if self.signal is not None else self.code or 0
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exit code {self.code}"
+        try:
+            return f"signal {signal.Signals(self.signal).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"signal {self.signal}"
+
+
+class Process:
+    """A started command. ``pid`` is the host's: the sandbox has no pid namespace."""
+
+    def __init__(self, pid: int, status: socket.socket, end: Callable[[], object]) -> None:
+        self.pid = pid
+        self._status = status
+        self._end = end
+
+    def poll(self) -> Exit | None:
+        """How it ended, or None while it runs. Raises SandboxError when nobody can tell any more."""
+        try:
+            told = self._status.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        if not told:
+            raise SandboxError(
+                "The sandbox's init was killed, and the process with it.",
+                hint="Was it the kernel's out-of-memory killer? See `journalctl -k` or `dmesg`.",
+            )
+        return Exit(**json.loads(told))
+
+    def wait(self, timeout: float | None = None) -> Exit:
+        """Wait until it ends. Raises TimeoutError after ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (ended := self.poll()) is None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._status], [], [], left)[0]:
+                raise TimeoutError(f"process {self.pid} still runs")
+        return ended
+
+    async def exited(self) -> Exit:
+        """The same for an event loop."""
+        loop = asyncio.get_running_loop()
+        waiting = self._status.dup()  # its own descriptor: several may wait at once
+        try:
+            while (ended := self.poll()) is None:
+                readable = asyncio.Event()
+                loop.add_reader(waiting, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    loop.remove_reader(waiting)
+            return ended
+        finally:
+            waiting.close()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process alone; nothing when it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it ended in between
+                os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """End the whole tree: SIGTERM, a grace, SIGKILL."""
+        self._end()
+
+    def close(self) -> None:
+        """Let go of what tells the end."""
+        self._status.close()
+
+
+# ---- the command, before it is started ------------------------------------------------------------------------------
+def check_command(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:
+    """The file that ``argv[0]`` means. Raises CommandError: 127 nothing there, 126 there but not to be executed."""
+    name = argv[0]
+    if "/" in name:
+        found = [os.path.join(cwd, name)]
+    else:
+        found = [os.path.join(cwd, folder, name) for folder in env.get("PATH", "/bin:/usr/bin").split(":")]
+    there = [path for path in found if os.path.exists(path)]
+    for path in there:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise not_startable(name, there[0] if there else None)
+
+
+def not_startable(name: str, path: str | None) -> CommandError:
+    """The error for a command that is missing (no ``path``), or that can't be executed."""
+    if path is None:
+        hint = "Is it in PATH, and installed here? A program of the pod's image is not on this laptop."
+        return CommandError(f"{name}: command not found", hint=hint, exit_code=127)
+    if os.path.isdir(path):
+        return CommandError(f"{name}: {path} is a folder", hint="Name a program in it.", exit_code=126)
+    return CommandError(f"{name}: {path} is not executable", hint=f"Try: chmod +x {path}", exit_code=126)
+
+
+# ---- when init is not there to do it ------------------------------------------------------------------------------
+def namespace_of(pid: int) -> int:
+    """The network namespace that a process is in, as a number."""
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def processes_in(namespace: int) -> list[psutil.Process]:
+    """The processes in a network namespace."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if namespace_of(process.pid) == namespace:
+                found.append(process)
+        except OSError:
+            continue  # ended, or not ours to look at
+    return found
+
+
+def describe(pid: int) -> str:
+    """A process for people: ``python app.py (pid 4711)``."""
+    try:
+        return f"{' '.join(psutil.Process(pid).cmdline())[:80]} (pid {pid})"
+    except psutil.Error:
+        return f"pid {pid}"
+
+
+def end_without_init(namespace: int, *, grace: float) -> None:
+    """End what is left in a network namespace whose init is gone."""
+    left = processes_in(namespace)
+    for process in left:
+        _send(process, signal.SIGTERM)
+    psutil.wait_procs(left, timeout=grace)
+    while left := processes_in(namespace):
+        for process in left:
+            _send(process, signal.SIGKILL)
+        psutil.wait_procs(left, timeout=1)
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    with suppress(psutil.Error):  # ended meanwhile (psutil looks whether the pid is still the same process)
+        process.send_signal(number)

@@ -1,0 +1,337 @@
+"""The sandbox: bridge's handle on the namespaces that the process runs in (see ``bridge.laptop.init``).
+
+    with sandbox() as box:          # starts init and goes on: the cluster's work runs meanwhile
+        ...
+        box.apply(settings)         # waits for init; the pod's addresses, names, nameservers
+        process = box.start(["python", "app.py"], env, cwd)
+        process.wait()
+    # here no process of the tree is left, however it comes to here; and if bridge is killed, init ends them
+
+Control (apply, start, end) is blocking, for control threads. ``dial_inside`` runs on the event loop.
+"""
+
+import asyncio
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import CommandError, SandboxError
+from bridge.laptop import messages, support
+from bridge.laptop.listeners import Listener, ListenTable
+from bridge.laptop.process import Process, end_without_init, namespace_of, not_startable
+from bridge.laptop.settings import NetworkSettings
+
+_ANSWER = 15.0  # seconds; init answers in milliseconds, or is stopped
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+
+
+@contextmanager
+def sandbox(*, grace: float = GRACE) -> Iterator["Sandbox"]:
+    """The sandbox, being made. At the end its whole tree is ended, ``grace`` seconds after SIGTERM at the latest.
+
+    Raises SandboxError with the way out, at once or from the first method that needs the sandbox ready.
+    """
+    box = Sandbox(grace=grace)
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+class Sandbox:
+    """See ``sandbox``."""
+
+    def __init__(self, *, grace: float = GRACE) -> None:
+        support.check_supported()
+        self._grace = grace
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._control, control = _pair()
+        self._updates, updates = _pair()
+        supply_end, supply = _pair()
+        self._supply = _Supply(supply_end)
+        self._processes: list[Process] = []
+        self._sockets: list[socket.socket] = []
+        self._table: ListenTable | None = None
+        self._namespace: int | None = None
+        self._pod_ips: tuple[str, ...] = ()
+        self._init = _spawn(control, supply, updates)
+
+    # ---- what bridge holds of it ----------------------------------------------------------------------------------
+    def ready(self) -> None:
+        """Wait until the namespaces, rules and mounts are there. Raises SandboxError."""
+        with self._lock:
+            if self._sockets:
+                return
+            self._sockets = [socket.socket(fileno=fd) for fd in self._reply(0, _ANSWER)[1]]
+            self._namespace = namespace_of(self._init.pid)
+            self._table = ListenTable(self._init.pid)
+
+    @property
+    def listener(self) -> socket.socket:
+        """Listens inside. What comes was meant for elsewhere: SO_ORIGINAL_DST tells (IPv4 as ``::ffff:a.b.c.d``)."""
+        self.ready()
+        return self._sockets[0]
+
+    @property
+    def dns_sockets(self) -> list[socket.socket]:
+        """UDP sockets which get what is sent to the nameservers: IPv4's, then IPv6's if there is IPv6."""
+        self.ready()
+        return self._sockets[1:]
+
+    # ---- control --------------------------------------------------------------------------------------------------
+    def apply(self, settings: NetworkSettings) -> None:
+        """Set addresses, names and nameservers."""
+        self.ready()
+        self._pod_ips = settings.pod_ips
+        self._request(
+            {
+                "do": "apply",
+                "resolv_conf": settings.resolv_conf,
+                "hosts": settings.hosts,
+                "pod_ips": list(settings.pod_ips),
+                "nameservers": list(settings.nameservers),
+                "pod_ports": sorted(settings.pod_ports),
+            }
+        )
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], cwd: str) -> Process:
+        """Start the user's process; ``env`` is all of its environment. Raises CommandError (127, 126)."""
+        self.ready()
+        status, reporter = _pair()
+        request = {
+            "do": "start",
+            "argv": list(argv),
+            "env": {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()},
+            "cwd": cwd,
+        }
+        try:
+            with reporter:
+                pid = self._request(request, [reporter.fileno()])
+        except BaseException:
+            status.close()
+            raise
+        process = Process(pid, status, self.end)
+        self._processes.append(process)
+        return process
+
+    def end(self, *, grace: float | None = None) -> list[int]:
+        """End the whole tree: SIGTERM to all, after the grace SIGKILL. Gives the pids which had to be killed."""
+        grace = self._grace if grace is None else grace
+        try:
+            killed: list[int] = self._request({"do": "end", "grace": grace}, timeout=grace + _ANSWER)
+        except SandboxError:
+            if self._namespace is not None and self._init.poll() is not None:
+                end_without_init(self._namespace, grace=grace)
+            return []
+        return killed
+
+    def close(self) -> None:
+        """End the tree and init, and let go of everything. Idempotent."""
+        if self._init.returncode is None:
+            if self._processes:
+                self.end()
+            self._control.close()  # which ends init, and whatever ``end`` was interrupted at
+            self._init.wait()
+        for sock in (self._control, self._updates, *self._sockets):
+            sock.close()
+        for process in self._processes:
+            process.close()
+        self._supply.close()
+        if self._table:
+            self._table.close()
+
+    # ---- ports ----------------------------------------------------------------------------------------------------
+    def listeners(self) -> frozenset[Listener]:
+        """Who listens inside, but for bridge itself."""
+        self.ready()
+        assert self._table is not None
+        own = self._sockets[0].getsockname()[1]
+        return frozenset(each for each in self._table.read() if each.port != own)
+
+    def listening(self) -> set[int]:
+        """Ports on which something listens inside."""
+        return {each.port for each in self.listeners()}
+
+    def is_accepting(self, port: int) -> bool:
+        """Whether something listens on the port inside."""
+        return port in self.listening()
+
+    async def wait_accepting(self, port: int, deadline: float) -> bool:
+        """Wait until something listens on the port; False when ``deadline`` (the loop's time) comes first."""
+        loop = asyncio.get_running_loop()
+        while not self.is_accepting(port):
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)  # the kernel tells nobody when a socket starts to listen
+        return True
+
+    def redirect_laptop_ports(self, ports4: Iterable[int], ports6: Iterable[int]) -> None:
+        """Connections to these ports of 127.0.0.1 and ::1 come to the listener. Does not wait (for the event loop)."""
+        with suppress(messages.Closed):  # init is gone: whoever waits for the process learns it
+            messages.send(self._updates, {"ports4": sorted(ports4), "ports6": sorted(ports6)})
+
+    async def dial_inside(
+        self, protocol_factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Connect to a server in the sandbox, in the shape of ``loop.create_connection``.
+
+        ``localhost`` is wherever a server of the pod's would be: 127.0.0.1, ::1, the pod's addresses. Raises OSError.
+        """
+        addresses = ("127.0.0.1", "::1", *self._pod_ips) if host == "localhost" else (host,)
+        sock = await self._connect_to_any(addresses, port)
+        try:
+            loop = asyncio.get_running_loop()
+            transport, protocol = await loop.create_connection(protocol_factory, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return transport, protocol
+
+    async def _connect_to_any(self, addresses: Iterable[str], port: int) -> socket.socket:
+        refused: OSError | None = None
+        for address in addresses:
+            sock = await self._supply.take()
+            try:
+                await _connect(sock, address, port)
+            except OSError as error:
+                sock.close()
+                refused = refused or error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise refused or ConnectionRefusedError(f"nowhere to connect to for port {port}")
+
+    # ---- init -----------------------------------------------------------------------------------------------------
+    def _request(self, request: messages.Message, descriptors: Iterable[int] = (), *, timeout: float = _ANSWER) -> Any:
+        number = next(self._ids)
+        with self._lock:
+            try:
+                messages.send(self._control, {**request, "id": number}, descriptors)
+            except (messages.Closed, OSError) as error:
+                raise SandboxError("The sandbox's init is gone.") from error
+            reply, _ = self._reply(number, timeout)
+        return reply["ok"]
+
+    def _reply(self, number: int, timeout: float) -> tuple[messages.Message, list[int]]:
+        """The reply to request ``number``. Those of earlier requests, whose wait was interrupted, are passed over."""
+        self._control.settimeout(timeout)
+        while True:
+            try:
+                reply, descriptors = messages.receive(self._control)
+            except TimeoutError as error:
+                raise SandboxError("The sandbox's init does not answer: is it stopped?") from error
+            except (messages.Closed, OSError) as error:
+                raise SandboxError("The sandbox's init has ended unexpectedly.") from error
+            if reply["id"] == number:
+                break
+        if "failed" in reply:
+            raise _failure(reply["failed"], reply["errno"], reply["detail"])
+        return reply, descriptors
+
+
+class _Supply:
+    """Marked sockets of the sandbox's network: init sends them ahead of need. For the event loop's thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._stock: deque[int] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def take(self) -> socket.socket:
+        while not self._stock:
+            try:
+                _, descriptors = messages.receive(self._sock)
+            except BlockingIOError:
+                await self._arriving()
+            except (messages.Closed, OSError) as error:
+                raise ConnectionRefusedError("the sandbox has ended") from error
+            else:
+                self._stock.extend(descriptors)
+        return socket.socket(fileno=self._stock.popleft())
+
+    async def _arriving(self) -> None:
+        if self._arrival is None:
+            self._loop = asyncio.get_running_loop()
+            self._arrival = self._loop.create_future()
+            self._loop.add_reader(self._sock, self._arrived)
+        await asyncio.shield(self._arrival)  # others wait for it too
+
+    def _arrived(self) -> None:
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock)
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None and not arrival.done():
+            arrival.set_result(None)
+
+    def close(self) -> None:
+        """From any thread. A reader must go on its loop's thread, before its descriptor is closed."""
+        if self._arrival is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if self._arrival is not None:
+            self._arrived()
+        while self._stock:
+            os.close(self._stock.popleft())
+        self._sock.close()
+
+
+async def _connect(sock: socket.socket, address: str, port: int) -> None:
+    if sock.family == socket.AF_INET6 and ":" not in address:
+        address = f"::ffff:{address}"
+    await asyncio.get_running_loop().sock_connect(sock, (address, port))
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _spawn(*sockets: socket.socket) -> "subprocess.Popen[bytes]":
+    """Start init with its ends of the sockets, which are closed here.
+
+    What the shell gave bridge (``3<file``, ``<(command)``) is inherited: it is meant for the user's process. What
+    bridge has opened is not (PEP 446).
+    """
+    script = Path(__file__).with_name("sandbox_init.py")
+    arguments = [str(each.fileno()) for each in sockets]
+    for each in sockets:
+        each.set_inheritable(True)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(script), *arguments, support.find_nft()],
+            close_fds=False,
+        )
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _failure(step: str, errno: int, detail: str) -> SandboxError | CommandError:
+    if step == "start":
+        return _not_started(errno, detail)
+    return support.explain(step, errno, detail)
+
+
+def _not_started(errno: int, path: str) -> CommandError:
+    missing = errno in (2, 20) and not os.path.lexists(path)
+    if missing:
+        return not_startable(path, None)
+    if errno == 13:
+        return not_startable(path, path)
+    hint = "The environment is too large for this laptop (`ulimit -s`)." if errno == 7 else "Is its interpreter there?"
+    return CommandError(f"{path}: {os.strerror(errno)}", hint=hint, exit_code=126)

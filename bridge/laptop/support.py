@@ -1,0 +1,110 @@
+"""Why this laptop can't make a sandbox, and what to do about it.
+
+Most is found by trying, which costs nothing extra: init names the step that failed, and ``explain`` reads the settings
+which can be behind it. ``check_supported`` is what can be known before.
+"""
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bridge.errors import SandboxError
+
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not in the PATH of ordinary users on Debian
+_OTHERWISE = "Otherwise run bridge in a virtual machine, or in a container that is started with --privileged."
+
+
+def check_supported() -> None:
+    """Raise SandboxError if it is plain that a sandbox can't be made here."""
+    if sys.platform != "linux":
+        raise SandboxError(
+            f"bridge run needs Linux; this is {sys.platform}.",
+            hint="On macOS and Windows run it in a Linux virtual machine (Lima, Colima, WSL 2).",
+        )
+    find_nft()
+
+
+def find_nft() -> str:
+    """The nft program. Raises SandboxError."""
+    found = shutil.which("nft", path=os.environ.get("PATH", "") + ":" + _SBIN)
+    if found is None:
+        raise SandboxError(
+            "bridge needs the nft program, which is not installed.",
+            hint="Install it: apt install nftables, dnf install nftables, pacman -S nftables, apk add nftables.",
+        )
+    return found
+
+
+def read_sysctl(name: str) -> str | None:
+    """A kernel setting, such as ``user.max_user_namespaces``; None where this kernel has no such."""
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def explain(
+    step: str,
+    number: int,
+    detail: str,
+    *,
+    sysctl: Callable[[str], str | None] = read_sysctl,
+    interpreter: str = sys.executable,
+) -> SandboxError:
+    """The error for init's ``step``, which failed with errno ``number`` and ``detail``."""
+    if step in ("user namespace", "own user namespace", "network and mount namespaces"):
+        return _namespaces(step, number, detail, sysctl, interpreter)
+    if step == "rules":
+        return SandboxError(
+            f"The kernel did not take the sandbox's packet rules: {detail}",
+            hint="It needs nf_tables with nat, redirect and reject in the inet family (Linux 5.2 or newer): "
+            "sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_ct nft_reject_inet",
+        )
+    return SandboxError(f"The sandbox could not be made: {step}: {detail or os.strerror(number)}.", hint=_OTHERWISE)
+
+
+def _namespaces(
+    step: str, number: int, detail: str, sysctl: Callable[[str], str | None], interpreter: str
+) -> SandboxError:
+    forbidden = "This laptop does not let ordinary users make user namespaces"
+    for name in ("user.max_user_namespaces", "user.max_net_namespaces", "user.max_mnt_namespaces"):
+        if sysctl(name) == "0" or number == errno.ENOSPC:
+            found = sysctl(name) or "its limit"
+            return SandboxError(f"{forbidden} ({name} = {found}).", hint=_allow(name, "15000"))
+    if sysctl("kernel.unprivileged_userns_clone") == "0":
+        name = "kernel.unprivileged_userns_clone"
+        return SandboxError(f"{forbidden} ({name} = 0).", hint=_allow(name, "1"))
+    if sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
+        return SandboxError(f"{forbidden} (AppArmor restricts them).", hint=_apparmor(interpreter))
+    if number == errno.EINVAL and step == "user namespace":
+        return SandboxError("This kernel has no user namespaces (CONFIG_USER_NS).", hint=_OTHERWISE)
+    return SandboxError(
+        f"{forbidden}: {step}: {detail or os.strerror(number)}.",
+        hint="In a container, its seccomp profile or missing privileges are the usual reason. " + _OTHERWISE,
+    )
+
+
+def _allow(name: str, value: str) -> str:
+    return (
+        f"Allow them: sudo sysctl -w {name}={value} (and for good: "
+        f"echo {name}={value} | sudo tee /etc/sysctl.d/60-bridge.conf). {_OTHERWISE}"
+    )
+
+
+def _apparmor(interpreter: str) -> str:
+    """Ubuntu 23.10 and newer: a profile for one program, or the setting for all."""
+    program = os.path.realpath(interpreter)  # AppArmor attaches to the real path
+    return f"""Allow them to the Python that runs bridge:
+  sudo tee /etc/apparmor.d/bridge <<'END'
+  abi <abi/4.0>,
+  include <tunables/global>
+  profile bridge {program} flags=(unconfined) {{
+    userns,
+  }}
+  END
+  sudo apparmor_parser -r /etc/apparmor.d/bridge
+or to every program: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
+{_OTHERWISE}"""
