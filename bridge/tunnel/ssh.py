@@ -364,7 +364,7 @@ class Connection:
             messages.UNIMPLEMENTED: _nothing,
             messages.DEBUG: self._on_debug,
             messages.EXT_INFO: _nothing,
-            messages.SERVICE_ACCEPT: _nothing,
+            messages.SERVICE_ACCEPT: self._on_service_accept,
             messages.USERAUTH_BANNER: _nothing,
             messages.USERAUTH_SUCCESS: self._on_auth_success,
             messages.USERAUTH_FAILURE: self._on_auth_failure,
@@ -395,6 +395,10 @@ class Connection:
         for message in held:
             self.packets.seal(message)
         self._update_clear()
+
+    def _on_service_accept(self, _: Reader) -> None:
+        """Send anything at all: it carries the acknowledgement that sshd's next answer waits for (Nagle, 40 ms)."""
+        self.packets.seal(messages.ignore())
 
     def _on_auth_success(self, _: Reader) -> None:
         if not self.ready.done():

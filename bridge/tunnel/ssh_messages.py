@@ -47,6 +47,11 @@ def disconnect(reason: str) -> bytes:
     return _two(DISCONNECT, BY_APPLICATION) + string(reason) + string("")
 
 
+def ignore() -> bytes:
+    """Say nothing (RFC 4253, 11.2)."""
+    return bytes([IGNORE]) + string("")
+
+
 def service_request(name: str) -> bytes:
     """Ask for the authentication service."""
     return bytes([SERVICE_REQUEST]) + string(name)

@@ -1,0 +1,144 @@
+"""Inbound: the cluster's connections to the pod's ports, relayed to the process on the laptop.
+
+Each port is listened on in the pod. A connection made there is dialled here first and taken only then, so what its
+client sends waits in the client's own kernel. When the process does not accept (it restarts, after an edit or a crash),
+the connection is held for a while instead of refused: the client sees a slow answer, not an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol, Self
+
+from bridge.tunnel.relay import End
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from bridge.tunnel.outbound import Dial
+    from bridge.tunnel.ssh import Connection, Incoming
+
+log = logging.getLogger(__name__)
+
+HOLD = 10.0
+"""Seconds: shorter than most clients' patience, longer than most restarts."""
+PAUSE = 0.02
+"""Seconds at least between two dials for one held connection, should the condition be wrong about the process."""
+LAPTOP = "127.0.0.1"
+
+
+class PortMap(Protocol):
+    """A port of the pod and the port on the laptop that serves it (`plan.ports.PortMap`)."""
+
+    @property
+    def pod(self) -> int:
+        """The pod's port."""
+
+    @property
+    def laptop(self) -> int:
+        """The port on the laptop."""
+
+
+class Inbound:
+    """Listens in the pod and relays. ``async with Inbound(connection, ports, dial): ...``, on the loop.
+
+    ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
+    port (again); without it a refused connection is not held.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ports: Iterable[PortMap],
+        dial: Dial,
+        *,
+        wait_accepting: Callable[[int], Awaitable[None]] | None = None,
+        hold: float = HOLD,
+    ) -> None:
+        self._connection = connection
+        self._ports = tuple(ports)
+        self._dial = dial
+        self._wait_accepting = wait_accepting
+        self._hold = hold
+        self._dialling: set[asyncio.Task[None]] = set()
+        self._ends: set[_Dialled] = set()
+
+    async def start(self) -> None:
+        """Listen on every port, all asked for at once. TunnelError when the pod refuses one."""
+        await asyncio.gather(*(self._connection.listen(port.pod, self._to(port)) for port in self._ports))
+
+    async def stop(self) -> None:
+        """Take no more connections, and reset what is open."""
+        if not self._connection.closed.done():
+            await asyncio.gather(*(self._connection.unlisten(port.pod) for port in self._ports), return_exceptions=True)
+        for task in self._dialling:
+            task.cancel()
+        for end in list(self._ends):
+            end.reset()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def held(self) -> int:
+        """Connections that wait for the process."""
+        return len(self._dialling)
+
+    def _to(self, port: PortMap) -> Callable[[Incoming], None]:
+        def on_channel(incoming: Incoming) -> None:
+            task = asyncio.get_running_loop().create_task(self._connect(incoming, port.laptop))
+            self._dialling.add(task)
+            task.add_done_callback(self._dialling.discard)
+
+        return on_channel
+
+    async def _connect(self, incoming: Incoming, port: int) -> None:
+        try:
+            async with asyncio.timeout(self._hold if self._wait_accepting else None):
+                end = await self._dial_until_accepted(port)
+        except (OSError, TimeoutError) as error:
+            log.debug("a connection to port %d of the process: %s", port, error)
+            incoming.refuse("the process does not accept connections")
+            return
+        except asyncio.CancelledError:
+            incoming.refuse("the session ends")
+            raise
+        if end.gone or incoming.accept(End(end)) is None:
+            end.reset()
+            incoming.refuse("the process closed the connection")
+
+    async def _dial_until_accepted(self, port: int) -> _Dialled:
+        while True:
+            try:
+                _, end = await self._dial(lambda: _Dialled(self._ends), LAPTOP, port)
+            except ConnectionError:
+                if self._wait_accepting is None:
+                    raise
+                await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
+            else:
+                assert isinstance(end, _Dialled)
+                return end
+
+
+class _Dialled(End):
+    """The process's end of a relay."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, ends: set[_Dialled]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._ends.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._ends.discard(self)

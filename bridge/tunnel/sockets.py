@@ -1,0 +1,40 @@
+"""What the relay asks of the kernel about sockets (Linux)."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+from typing import Any
+
+SO_ORIGINAL_DST = 80
+"""linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number."""
+_SOCKADDR_IN, _SOCKADDR_IN6 = 16, 28
+
+
+def original_destination(sock: Any) -> tuple[str, int]:
+    """Where a connection that nft redirected here was going. OSError when it was not redirected.
+
+    ``sock``: a socket or what an asyncio transport gives for one; IPv4 (also when accepted on an IPv6 socket) or IPv6.
+    """
+    if sock.family == socket.AF_INET6 and not _is_mapped(sock.getpeername()[0]):
+        data = sock.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, _SOCKADDR_IN6)
+        return str(ipaddress.IPv6Address(data[8:24])), int.from_bytes(data[2:4])
+    data = sock.getsockopt(socket.IPPROTO_IP, SO_ORIGINAL_DST, _SOCKADDR_IN)
+    return socket.inet_ntoa(data[4:8]), int.from_bytes(data[2:4])
+
+
+def _is_mapped(address: str) -> bool:
+    return ipaddress.IPv6Address(address.partition("%")[0]).ipv4_mapped is not None
+
+
+def allow_many_descriptors() -> int:
+    """Raise this process's soft limit of open files to its hard one; return the soft limit that was.
+
+    Each relayed connection is one descriptor. The limit is inherited: give the old one back to programs that are
+    started for the user (select() breaks above 1024).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
