@@ -158,7 +158,7 @@ def _flow(rule: Object) -> str:
 
 def _text(value: object) -> str:
     """Write a value in JSON, which is YAML too: quoted, so that no name can be read as anything else."""
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 _ROLE = """\

@@ -1,0 +1,135 @@
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.plan.access import (
+    Purpose,
+    Right,
+    access_review,
+    missing_rights,
+    needed_rights,
+    render_role,
+    rules_review,
+)
+from bridge.plan.target import WorkloadKind
+from tests.unit.plan.worlds import names
+
+SWAP = needed_rights(Purpose.SWAP, WorkloadKind.DEPLOYMENT, "web")
+
+
+def rule(groups: str, resources: str, verbs: str, **more: list[str]) -> dict:
+    return {"apiGroups": groups.split(","), "resources": resources.split(","), "verbs": verbs.split(",")} | more
+
+
+def missing(*rules: dict, of: tuple[Right, ...] = SWAP) -> list[str]:
+    return [str(right) for right in missing_rights({"resourceRules": list(rules)}, of)]
+
+
+def test_an_administrator_misses_nothing() -> None:
+    assert missing(rule("*", "*", "*")) == []
+
+
+def test_nobody_misses_everything() -> None:
+    assert missing_rights({}, SWAP) == SWAP
+
+
+def test_the_usual_edit_role_suffices() -> None:
+    edit = [
+        rule("", "pods,secrets,services,events,pods/portforward,pods/exec", "get,list,watch,create,delete,patch"),
+        rule("apps", "deployments,replicasets,statefulsets", "get,list,watch,create,delete,patch"),
+    ]
+    assert missing(*edit) == []
+
+
+def test_a_resource_does_not_cover_its_subresource() -> None:
+    assert "create pods/portforward" in missing(rule("", "pods", "*"), rule("apps", "*", "*"))
+
+
+def test_a_wildcard_may_stand_for_the_resource_of_a_subresource() -> None:
+    right = (Right("create", "", "pods/portforward", "x"),)
+    assert missing(rule("", "*/portforward", "create"), of=right) == []
+    assert missing(rule("", "*/exec", "create"), of=right) == ["create pods/portforward"]
+    assert missing(rule("", "*/pods", "create"), of=(Right("create", "", "pods", "x"),)) == ["create pods"]
+
+
+def test_resource_names_allow_the_named_only() -> None:
+    patch = Right("patch", "apps", "deployments", "x", "web")
+    create = Right("create", "apps", "deployments", "x")
+    on_web = rule("apps", "deployments", "*", resourceNames=["web"])
+    assert missing(on_web, of=(patch, create)) == ["create deployments.apps"]
+    assert missing(rule("apps", "deployments", "*", resourceNames=["db"]), of=(patch,)) == [
+        "patch deployments.apps web"
+    ]
+
+
+def test_get_alone_is_not_enough_for_a_port_forward_since_1_35() -> None:
+    verbs = {right.verb for right in SWAP if right.resource == "pods/portforward"}
+    assert verbs == {"get", "create"}
+
+
+def test_only_what_a_session_can_do_without_is_optional() -> None:
+    assert {str(right) for right in SWAP if right.optional} == {"create pods", "create pods/exec", "list events"}
+
+
+def test_joining_touches_no_workload() -> None:
+    assert not {"patch", "update"} & {right.verb for right in needed_rights(Purpose.JOIN)}
+
+
+def test_restoring_reads_patches_and_removes() -> None:
+    rights = needed_rights(Purpose.RESTORE, WorkloadKind.STATEFUL_SET, "db")
+    assert [str(right) for right in rights] == [
+        "get statefulsets.apps db", "patch statefulsets.apps db", "delete secrets", "delete replicasets.apps",
+    ]  # fmt: skip
+
+
+def test_reviews_ask_what_is_meant() -> None:
+    asked = access_review(Right("get", "", "pods/portforward", "x"), "shop")["spec"]["resourceAttributes"]
+    assert asked == {"namespace": "shop", "verb": "get", "group": "", "resource": "pods", "subresource": "portforward"}
+    assert access_review(SWAP[1], "shop")["spec"]["resourceAttributes"]["name"] == "web"
+    assert rules_review("shop")["spec"] == {"namespace": "shop"}
+
+
+rights = st.builds(
+    Right,
+    verb=st.sampled_from(["get", "list", "create"]),
+    group=st.sampled_from(["", "apps"]),
+    resource=st.sampled_from(["pods", "pods/portforward", "secrets"]),
+    why=st.just("x"),
+    name=st.one_of(st.none(), names),
+)
+
+
+printable = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "))
+
+
+@given(st.lists(rights, max_size=5), printable, names)
+def test_the_role_to_ask_for_grants_what_is_missing_and_no_more(wanted: list[Right], user: str, namespace: str) -> None:
+    role, binding = yaml.safe_load_all(render_role(wanted, namespace, user=user))
+    rules = role["rules"] or []
+    assert missing_rights({"resourceRules": rules}, wanted) == ()
+    granted = {
+        (verb, group, resource, tuple(one.get("resourceNames", ())))
+        for one in rules
+        for verb in one["verbs"]
+        for group in one["apiGroups"]
+        for resource in one["resources"]
+    }
+    assert granted == {(one.verb, one.group, one.resource, (one.name,) if one.name else ()) for one in wanted}
+    assert binding["subjects"][0]["name"] == user
+    assert role["metadata"] == binding["metadata"] == {"name": "bridge", "namespace": namespace}
+
+
+def test_the_role_of_a_swap_is_short() -> None:
+    text = render_role(SWAP, "shop", user="ann")
+    assert (
+        '  - {apiGroups: ["apps"], resources: ["deployments"], verbs: ["get", "patch"], resourceNames: ["web"]}' in text
+    )
+    assert json.dumps("ann") in text
+
+
+@pytest.mark.parametrize("right", SWAP)
+def test_every_right_says_why(right: Right) -> None:
+    assert right.why
