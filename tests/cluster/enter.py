@@ -1,8 +1,8 @@
-"""Become a command on the laptop: ``enter.py HOLDER CGROUP-FILE USER-ID FOLDER COMMAND...``, a script of its own for speed.
+"""Become a command on the laptop: ``enter.py HOLDER CGROUP-FILE USER-ID FOLDER COMMAND...``.
 
-It joins the cgroup and the holder's network, mount and host name namespaces, drops root (unless USER-ID is 0), and becomes the
-command: process id, terminal, signals and descriptors stay the caller's. Nothing of this needs sudo or su, and new privileges are
-not forbidden to it: the command is what a user's login shell starts.
+A script of its own, for speed. It joins the cgroup and the holder's network, mount and host name namespaces, drops root
+(unless USER-ID is 0), and becomes the command: process id, terminal, signals and descriptors stay the caller's. Nothing
+of this needs sudo or su, and new privileges are not forbidden to it: the command is what a login shell starts.
 """
 
 import ctypes

@@ -37,10 +37,10 @@ class ImageRecipe:
 
     ``debian_packages`` come with what they depend on (but for `debian.INSTALL_TIME_ONLY` and ``leave_out``);
     ``only_these_packages`` takes the list as it is. ``wheels`` are pip requirements (pin them: ``name==1.2``).
-    ``files`` maps a destination to a local file or folder (`Path`) or to a text (executable if it begins with ``#!``).
-    ``links`` maps a path to what it points to; ``folders`` maps a path to its mode. Of packages and wheels, ``strip``
-    removes the paths (and all below them) that match a pattern such as ``/usr/lib/*/perl*``; ``keep``, if given, keeps
-    only what matches one.
+    ``files`` maps a destination to a local file or folder (`Path`) or to a text (executable if it begins with
+    ``#!``). ``links`` maps a path to what it points to; ``folders`` maps a path to its mode. Of packages and
+    wheels, ``strip`` removes the paths (and all below them) that match a pattern such as ``/usr/lib/*/perl*``;
+    ``keep``, if given, keeps only what matches one.
     """
 
     name: str
@@ -155,7 +155,7 @@ def _local_files(recipe: ImageRecipe) -> Tree:
     return tree
 
 
-# -- what an image and its layers are made from, as text --------------------------------------------------------------
+# -- what an image and its layers are made from, as text -----------------------------------------------------------
 def _package_inputs(recipe: ImageRecipe) -> tuple[object, ...]:
     if not recipe.debian_packages:
         return ()
@@ -186,7 +186,7 @@ def _key(*inputs: object) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-# -- the archive ------------------------------------------------------------------------------------------------------
+# -- the archive ---------------------------------------------------------------------------------------------------
 def _config(recipe: ImageRecipe, digests: tuple[str, ...]) -> dict[str, object]:
     """The image's configuration (https://github.com/opencontainers/image-spec/blob/main/config.md)."""
     return {

@@ -1,8 +1,9 @@
-"""The laptop: a network namespace that reaches the API server and nothing else, and a mount namespace with a user in it.
+"""The laptop: a network namespace that reaches the API server and nothing else, and a user in a mount namespace.
 
-Commands there run as an ordinary user without any capability, in a home of its own, with the clone at ``~/bridge`` (wherever the
-real one is: the user may not be able to reach that). A recorded process holds the mount namespace; the named network namespace
-stays if it is killed. Every process of the laptop is in a cgroup, so all of them are known, and end with the laptop.
+Commands there run as an ordinary user without any capability, in a home of its own, with the clone at ``~/bridge``
+(wherever the real one is: the user may not be able to reach that). A recorded process holds the mount namespace;
+the named network namespace stays if it is killed. Every process of the laptop is in a cgroup, so all of them are
+known, and end with the laptop.
 
     laptop = Laptop(Settings())
     laptop.run(["bridge", "--help"])                      # -> subprocess.CompletedProcess, text
@@ -164,8 +165,9 @@ class Laptop:
 
     def make_kubeconfig(self, service_account: str, namespace: str) -> str:
         """A kubeconfig on the laptop with the rights of a ServiceAccount, for an hour; its path there."""
-        kubectl = [self.settings.binaries / "kubectl", "--kubeconfig", self.settings.kubeconfig, "-n", namespace]
-        token = system.run([*kubectl, "create", "token", service_account, "--duration=1h"]).strip()
+        kubectl = [str(self.settings.binaries / "kubectl"), "--kubeconfig", str(self.settings.kubeconfig)]
+        create = [*kubectl, "-n", namespace, "create", "token", service_account, "--duration=1h"]
+        token = system.run(create).strip()
         cluster = json.loads(self.settings.laptop_kubeconfig.read_text())["clusters"][0]["cluster"]
         path = f"{self.settings.home}/.kube/{namespace}-{service_account}"
         scratch = self.settings.run / "restricted-kubeconfig"

@@ -1,7 +1,7 @@
 """Makes the laptop's mount namespace, then becomes the process that holds it.
 
-Everything is mounted in there only; nothing of the host's files changes: a home, the clone in it, an own /tmp and /run, accounts,
-names, and the devices as udev would have them.
+Everything is mounted in there only; nothing of the host's files changes: a home, the clone in it, an own /tmp and
+/run, accounts, names, and the devices as udev would have them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def mounts(settings: Settings) -> None:
 
 
 def home(settings: Settings) -> None:
-    """A fresh /home with the user's in it, and in that the clone. Made aside first: the clone may itself be below /home."""
+    """A fresh /home with the user's in it, and in that the clone. Made aside first: the clone may be below /home."""
     aside = settings.state / "home"
     aside.mkdir(exist_ok=True)
     system.mount("tmpfs", aside, "tmpfs", data="mode=755")
@@ -75,7 +75,7 @@ def home(settings: Settings) -> None:
 
 
 def launchers(settings: Settings, folder: Path) -> None:
-    """Commands that start what is in the clone, wherever it is mounted: a script in ``.venv/bin`` has the real path in its first line."""
+    """Commands that start what is in the clone, wherever it is: a script in ``.venv/bin`` names the real path."""
     venv, clone = settings.home / "bridge" / ".venv", settings.home / "bridge"
     lines = {
         "bridge": f'exec {venv}/bin/python -m bridge "$@"',
@@ -90,7 +90,7 @@ def launchers(settings: Settings, folder: Path) -> None:
 
 
 def own_run(settings: Settings) -> None:
-    """An own /run with the user's runtime folder, /sys of this network namespace; who reads /etc/resolv.conf finds no server."""
+    """An own /run with the user's runtime folder, an own /sys, an own /etc/hosts, and a resolver that is not there."""
     resolved = Path("/etc/resolv.conf").resolve()
     system.mount("tmpfs", "/run", "tmpfs", flags=system.MS_NOSUID, data="mode=755")
     own_sysfs()

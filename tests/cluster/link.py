@@ -1,9 +1,9 @@
 """What can be wrong with the laptop's link: delay, loss, cut, black hole. Connections live through all of it.
 
-Delay and loss: this kernel may have no netem, so `cable` (src/cable) joins two TAP devices, and the two hosts' routes to each
-other lead over them; when the cable ends, its devices go, and the routes through the veth pair count again. Cut: the laptop's
-devices are down, so its own programs see at once that there is no network. Black hole: everything is dropped where it arrives,
-and nobody is told.
+Delay and loss: this kernel may have no netem, so `cable` (src/cable) joins two TAP devices, and the two hosts'
+routes to each other lead over them; when the cable ends, its devices go, and the routes through the veth pair count
+again. Cut: the laptop's devices are down, so its own programs see at once that there is no network. Black hole:
+everything is dropped where it arrives, and nobody is told.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Link:
     settings: Settings
 
     def slow(self, *, delay: float = 0, loss: float = 0) -> None:
-        """Delay (milliseconds; a round trip takes twice that) and loss (percent), each way. Zero for both is the plain link."""
+        """Delay (milliseconds; a round trip takes twice that) and loss (percent), each way; 0 and 0: the plain link."""
         self._end_cable()
         if delay or loss:
             checks.link_devices()

@@ -2,8 +2,8 @@
 
     bridge-laptop  eth0 10.77.0.2 --- laptop0 10.77.0.1  bridge-node  cni0 10.244.0.1/24 pods
 
-The laptop has no default route, and the guard lets nothing in from it but connections to the API server, so a test that reaches a
-pod, a service, the kubelet or etcd from the laptop did so through bridge.
+The laptop has no default route, and the guard lets nothing in from it but connections to the API server, so a test
+that reaches a pod, a service, the kubelet or etcd from the laptop did so through bridge.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def nft(name: str, rules: str) -> None:
 
 
 def _route_services(settings: Settings, node: Node) -> None:
-    """Give the node itself a route to service addresses: routing comes before kube-proxy's translation in the output hook.
+    """Give the node a route to service addresses: routing comes before kube-proxy's translation in the output hook.
 
     The bridge has no ports; a dummy device would do, but not every kernel has those.
     """

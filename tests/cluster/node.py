@@ -1,7 +1,7 @@
-"""The node: its configuration files and its components' command lines. All of it is decided here; `node_init` runs it.
+"""The node: its configuration files and its components' command lines. `node_init` runs what is decided here.
 
-One pid, mount, uts, ipc and network namespace *is* the node. Ending its PID 1 makes the kernel end everything in it, pods and
-shims too, and its mounts go with it.
+One pid, mount, uts, ipc and network namespace *is* the node. Ending its PID 1 makes the kernel end everything in
+it, pods and shims too, and its mounts go with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import cgroups, checks, recipes, system
+from . import cgroups, checks, recipes, store, system
 from .certs import components as certificate_names
 
 if TYPE_CHECKING:
@@ -69,15 +69,10 @@ def command(settings: Settings, argv: list[str]) -> list[str]:
     return ["nsenter", "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "env", path, *argv]
 
 
-def ctr(settings: Settings, node: Process, *arguments: str | Path) -> str:
-    """Run containerd's client on the node's containerd, where Kubernetes looks for images."""
-    return system.run(["ctr", "-a", containerd_socket(node), "-n", "k8s.io", *arguments])
-
-
-# -- configuration ------------------------------------------------------------------------------------------------------
+# -- configuration -------------------------------------------------------------------------------------------------
 def folders(settings: Settings) -> None:
     """The folders of the state; etcd wants its own to be private."""
-    below = ("cni", "containerd", "etcd", "var/kubelet", "var/cni", "var/pods", "var/containers")
+    below = ("cni", "etcd", "var/kubelet", "var/cni", "var/pods", "var/containers")
     for path in (*(settings.state / name for name in below), settings.configuration, settings.logs, settings.run):
         path.mkdir(parents=True, exist_ok=True)
     (settings.state / "etcd").chmod(0o700)
@@ -97,18 +92,16 @@ def write_configuration(settings: Settings) -> None:
 def containerd_toml(settings: Settings) -> str:
     """containerd's configuration.
 
-    ``restrict_oom_score_adj``: without CAP_SYS_RESOURCE runc may not lower a sandbox's score, and dies. The unprivileged ports
-    and ICMP are what kind and most distributions set.
+    ``restrict_oom_score_adj``: without CAP_SYS_RESOURCE runc may not lower a sandbox's score, and dies. The
+    unprivileged ports and ICMP are what kind and most distributions set.
     """
     cni = next((folder for folder in CNI_FOLDERS if Path(folder).exists()), CNI_FOLDERS[0])
-    unused = ["snapshotter.v1.btrfs", "snapshotter.v1.zfs", "snapshotter.v1.devmapper", "snapshotter.v1.aufs"]
-    disabled = [f"io.containerd.{name}" for name in (*unused, "internal.v1.opt", "tracing.processor.v1.otlp")]
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""version = 2
 root = "{settings.state / "containerd"}"
 state = "/run/containerd"
 oom_score = 0
-disabled_plugins = {json.dumps(disabled)}
+disabled_plugins = {json.dumps(store.UNUSED_PLUGINS)}
 [grpc]
   address = "{CONTAINERD_SOCKET}"
 [{cri}]
@@ -121,7 +114,7 @@ disabled_plugins = {json.dumps(disabled)}
   bin_dir = "{cni}"
   conf_dir = "{settings.state / "cni"}"
 [{cri}.containerd]
-  snapshotter = "{checks.snapshotter(settings.state)}"
+  snapshotter = "{checks.snapshotter(settings.build)}"
 [{cri}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [{cri}.containerd.runtimes.runc.options]
@@ -143,7 +136,7 @@ def cni_configuration(settings: Settings) -> dict[str, object]:
 
 
 def kubelet_configuration(settings: Settings) -> dict[str, object]:
-    """KubeletConfiguration: the usual one, but on any cgroup version, beside any swap, and with a disk that may be nearly full."""
+    """KubeletConfiguration: as usual, but on any cgroup version, beside any swap, on a disk nearly full."""
     keys = settings.certificates
     authentication = {
         "anonymous": {"enabled": False},
@@ -184,7 +177,7 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
 
 
 def proxy_configuration(settings: Settings) -> dict[str, object]:
-    """KubeProxyConfiguration; it leaves conntrack's limits alone, which are read-only outside the first network namespace."""
+    """KubeProxyConfiguration; conntrack's limits stay: they are read-only outside the first network namespace."""
     conntrack = {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -202,7 +195,7 @@ def proxy_configuration(settings: Settings) -> dict[str, object]:
     }
 
 
-# -- command lines ------------------------------------------------------------------------------------------------------
+# -- command lines -------------------------------------------------------------------------------------------------
 FIRST = ("etcd", "containerd", "kube-apiserver")  # the others wait for the API server
 
 
@@ -243,7 +236,7 @@ def etcd(settings: Settings) -> list[str]:
 
 
 def apiserver(settings: Settings) -> list[str]:
-    """The API server, with the admission plugins that are on by default (PodSecurity, LimitRanger, ResourceQuota among them)."""
+    """The API server. PodSecurity, LimitRanger and ResourceQuota are among the plugins that are on by default."""
     keys = settings.certificates
     return [
         "--etcd-servers=http://127.0.0.1:2379",
@@ -314,7 +307,7 @@ def kube_proxy(settings: Settings) -> list[str]:
 
 
 def _client_flags(settings: Settings, name: str) -> list[str]:
-    """What the two have in common. There is one of each, so nobody to elect: a warm start would wait for the old lease."""
+    """What the two have in common. One of each: nobody to elect, or a warm start would wait for the old lease."""
     assert name in certificate_names(settings)
     config = settings.certificates / f"{name}.kubeconfig"
     kinds = ("", "authentication-", "authorization-")

@@ -1,7 +1,7 @@
 """PID 1 of the node: makes its mounts, starts the components, starts again what ends, reaps what is handed to it.
 
-A component for which there is a file in ``run/hold`` is kept down; SIGHUP makes PID 1 look again. That is how the API server is
-restarted from outside without looking for anybody's process.
+A component for which there is a file in ``run/hold`` is kept down; SIGHUP makes PID 1 look again. That is how the
+API server is restarted from outside without looking for anybody's process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def be_init(settings: Settings) -> NoReturn:
 
 
 def mounts(settings: Settings) -> None:
-    """Private to this mount namespace, all of it: paths that components have hard-coded, and the node's own /proc and /sys."""
+    """All private to this mount namespace: paths that components have hard-coded, and the node's own /proc and /sys."""
     system.mount("none", "/", flags=system.MS_REC | system.MS_PRIVATE)
     system.mount("proc", "/proc", "proc")
     system.set_hostname(settings.node.name)
@@ -71,7 +71,7 @@ def mounts(settings: Settings) -> None:
 
 
 def own_sysfs() -> None:
-    """Mount a /sys of this network namespace (else /sys/class/net is the host's), with the cgroups back in their place."""
+    """Mount a /sys of this network namespace (/sys/class/net), with the cgroups back in their place."""
     keep = Path("/run/keep-cgroups")
     keep.mkdir()
     system.mount("/sys/fs/cgroup", keep, flags=system.MS_BIND | system.MS_REC)
@@ -128,15 +128,22 @@ class Supervisor:
             return
         self.started[name] = now
         print(f"{time.strftime('%T')} start {name}", flush=True)
-        log = os.open(self.settings.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-        files += [(os.POSIX_SPAWN_DUP2, log, descriptor) for descriptor in (1, 2)]  # type: ignore[list-item]  # two shapes
-        argv = self.lines[name]
-        environment = {"PATH": f"{self.settings.binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        pid = os.posix_spawn(argv[0], argv, environment, file_actions=files, setsigmask=[])
-        os.close(log)
-        self.running[name] = pid
-        (self.settings.run / f"component-{name}").write_text(str(pid))
+        self.running[name] = self.spawn(self.lines[name], self.settings.logs / f"{name}.log")
+        (self.settings.run / f"component-{name}").write_text(str(self.running[name]))
+
+    def spawn(self, argv: list[str], log: Path) -> int:
+        """Start a program with its output in a log, and no signal blocked as they are here."""
+        programs = f"{self.settings.binaries}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ]
+        try:
+            return os.posix_spawn(argv[0], argv, {"PATH": programs}, file_actions=files, setsigmask=[])
+        finally:
+            os.close(output)
 
     def api_server_lives(self) -> bool:
         """Whether it has answered once: what starts before that runs into its own back-off."""

@@ -1,8 +1,8 @@
 """A file tree in memory, and the layer it makes. Pure but for `write_layer`.
 
-A tree maps a path without its leading slash to an `Entry`. Nothing is unpacked on disk: a package's or a wheel's files
-go from its archive to the layer, so no root, no chroot and no clean-up is needed, and the same inputs give the same bytes
-(owner 0:0, all times 0, sorted).
+A tree maps a path without its leading slash to an `Entry`. Nothing is unpacked on disk: a package's or a wheel's
+files go from its archive to the layer, so no root, no chroot and no clean-up is needed, and the same inputs give
+the same bytes (owner 0:0, all times 0, sorted).
 """
 
 from __future__ import annotations

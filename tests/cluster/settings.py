@@ -1,7 +1,7 @@
 """Every path, name and address of the local cluster, in one frozen value.
 
-Nothing else in this package spells a path or an address. ``Settings(name="check", root_port=...)`` is a second cluster
-that shares nothing with the first but the builds: so a test can take one down and look for what it left.
+Nothing else in this package spells a path or an address. ``Settings(name="check", root_port=...)`` is a second
+cluster that shares nothing with the first but the builds: so a test can take one down and look for what it left.
 
     root namespace    127.0.0.1:16443 ---------------------------.
     bridge-laptop     eth0 10.77.0.2 --- veth (or cable) --- laptop0 10.77.0.1:6443   bridge-node

@@ -1,7 +1,7 @@
 """The few system calls and commands that the harness needs: namespaces, mounts, processes with a record, waiting.
 
-Python's standard library has no setns or unshare before 3.12 and no mount at all; one call each through libc costs less than
-starting a program for each.
+Python's standard library has no setns or unshare before 3.12 and no mount at all; one call each through libc costs
+less than starting a program for each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HarnessError(Exception):
     """The local cluster can't be had, or a step of it failed; the message says why and what to do."""
 
 
-# -- system calls -----------------------------------------------------------------------------------------------------
+# -- system calls --------------------------------------------------------------------------------------------------
 def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
@@ -91,7 +91,7 @@ def in_network(namespace: str | Path) -> Iterator[None]:
         os.close(before)
 
 
-# -- commands ---------------------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------------------------
 def run(
     argv: Sequence[str | Path],
     *,
@@ -114,12 +114,13 @@ def run(
     return result.stdout
 
 
-# -- processes --------------------------------------------------------------------------------------------------------
+# -- processes -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Process:
     """A process that we started, so recorded that no other can be taken for it: process ids come round again.
 
-    As text: ``PID START-TIME BOOT-ID`` (the time in clock ticks since that boot, field 22 of /proc/PID/stat, proc(5)).
+    As text: ``PID START-TIME BOOT-ID`` (the time in clock ticks since that boot, field 22 of /proc/PID/stat,
+    proc(5)).
     """
 
     pid: int
@@ -202,7 +203,7 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-# -- waiting ----------------------------------------------------------------------------------------------------------
+# -- waiting -------------------------------------------------------------------------------------------------------
 def wait_until(
     what: str, probe: Callable[[], bool], *, timeout: float, alive: Process | None = None, every: float = 0.05
 ) -> None:

@@ -1,4 +1,4 @@
-"""Brings the cluster up: each part is made if it is not there, so it may be run at any time, also after something was killed.
+"""Brings the cluster up: each part is made if it is not there, so `up` helps also after something was killed.
 
 packages, programs, images -> namespaces -> node -> (images into it | API server) -> CoreDNS -> Ready -> laptop
 """
@@ -6,8 +6,6 @@ packages, programs, images -> namespaces -> node -> (images into it | API server
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,9 +16,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from . import build, certs, checks, down, images, network, node, recipes, system
+from . import build, certs, checks, down, network, node, recipes, store, system
 from .api import Api, condition
 from .laptop import Laptop
+from .lock import exclusive
 from .settings import COREDNS_VERSION, HERE, KUBERNETES_VERSION, Settings
 from .system import HarnessError, wait_until
 
@@ -47,17 +46,18 @@ class Steps:
 def up(settings: Settings, say: Callable[[str], None]) -> None:
     """Make sure that the cluster is there."""
     checks.root()
-    archives = build.everything(settings, say)
-    checks_done = already_up(settings)
-    if not checks_done:
-        checks.kernel()
-        start(settings, say)
-    ensure_hop(settings)
-    process = running_node(settings)
-    load(settings, process, archives, say)
-    if not checks_done:
-        wait_until_ready(settings, process, say)
-    ensure_laptop(settings, say)
+    with exclusive(settings, say):
+        archives = build.everything(settings, say)
+        running = already_up(settings)
+        if not running:
+            checks.kernel()
+            store.refresh(settings, archives, say)
+            start(settings, say)
+        process = running_node(settings)
+        load(settings, process, archives, say)
+        if not running:
+            wait_until_ready(settings, process, say)
+        ensure_laptop(settings, say)
 
 
 def already_up(settings: Settings) -> bool:
@@ -80,6 +80,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     (settings.state / "origin").write_text(origin(settings))
+    store.lend(settings)
     network.create(settings)
     certs.make(settings)
     node.start(settings)
@@ -124,7 +125,7 @@ def running_node(settings: Settings) -> Process:
 
 
 def ensure_hop(settings: Settings) -> None:
-    """Let the root namespace reach the API server, at 127.0.0.1: a listener made here, served in the node's namespace."""
+    """Let the root namespace reach the API server: a listener made here, served in the node's namespace."""
     record = settings.run / "hop"
     if system.load(record) or not network.exists(settings):
         return
@@ -136,7 +137,7 @@ def ensure_hop(settings: Settings) -> None:
             raise HarnessError(f"port {settings.root_port} of 127.0.0.1 is taken: another clone's cluster?") from error
         listener.listen(256)
         enter = ["nsenter", f"--net={network.namespace(settings.node.namespace)}"]
-        program = [settings.binaries / "hop", f"127.0.0.1:{settings.api_port}"]
+        program = [str(settings.binaries / "hop"), f"127.0.0.1:{settings.api_port}"]
         with (settings.logs / "hop.log").open("ab") as log:
             process = subprocess.Popen(
                 ["sh", "-c", f'exec "$@" 3<&{listener.fileno()}', "sh", *enter, *program],
@@ -150,33 +151,18 @@ def ensure_hop(settings: Settings) -> None:
     process.returncode = 0  # it outlives us; nobody here waits for it
 
 
-# -- images -------------------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------------
 def load(settings: Settings, process: Process, archives: Iterable[Path], say: Callable[[str], None]) -> None:
-    """Put archives into the node that it does not have yet. What it has is on record beside containerd's own state."""
+    """Put archives into the node that it does not have yet."""
     record = settings.state / "loaded.json"
-    loaded = json.loads(record.read_text()) if record.exists() else {}
-    missing = [path for path in archives if loaded.get(str(path)) != images.fingerprint(path)]
-    if not missing:
-        return
-    socket_path = Path(node.containerd_socket(process))
-    wait_until("containerd's socket", socket_path.exists, timeout=30, alive=process)
-    snapshotter = _snapshotter(settings)
-    for path in missing:
-        node.ctr(settings, process, "images", "import", "--snapshotter", snapshotter, path)
-        loaded[str(path)] = images.fingerprint(path)
-        record.write_text(json.dumps(loaded, indent=1))
-    say(f"{len(missing)} images loaded")
+    if missing := store.missing(record, archives):
+        address = Path(node.containerd_socket(process))
+        wait_until("containerd's socket", address.exists, timeout=30, alive=process)
+        store.load(address, record, missing, snapshotter=checks.snapshotter(settings.build))
+        say(f"{len(missing)} images loaded")
 
 
-def _snapshotter(settings: Settings) -> str:
-    return (
-        "native"
-        if 'snapshotter = "native"' in (settings.configuration / "containerd.toml").read_text()
-        else "overlayfs"
-    )
-
-
-# -- ready --------------------------------------------------------------------------------------------------------------
+# -- ready ---------------------------------------------------------------------------------------------------------
 def wait_until_ready(settings: Settings, process: Process, say: Callable[[str], None]) -> None:
     """Wait for the API server, then for what tests take for granted."""
     api = Api(settings.kubeconfig)
@@ -188,7 +174,8 @@ def wait_until_ready(settings: Settings, process: Process, say: Callable[[str], 
     api.wait_for("CoreDNS is available", deployments, "coredns", condition("Available"), timeout=START_TIMEOUT)
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     api.wait_for("the default ServiceAccount", accounts, "default", lambda _: True, timeout=START_TIMEOUT)
-    # On a warm start the API may still show yesterday's Ready: what counts is an answer through kube-proxy and a running pod.
+    # On a warm start the API may still show yesterday's Ready: what counts is an answer through kube-proxy and a
+    # running pod.
     wait_until("cluster DNS answers", lambda: dns_answers(settings), timeout=START_TIMEOUT, alive=process)
     say("node Ready, cluster DNS answers")
 
@@ -196,7 +183,7 @@ def wait_until_ready(settings: Settings, process: Process, say: Callable[[str], 
 def apply_manifests(settings: Settings) -> None:
     """Create or update what is in ``manifests``."""
     values = {"IMAGE": recipes.COREDNS, "ADDRESS": settings.dns_service, "DOMAIN": settings.cluster_domain}
-    kubectl = [settings.binaries / "kubectl", "--kubeconfig", settings.kubeconfig]
+    kubectl: list[str | Path] = [settings.binaries / "kubectl", "--kubeconfig", settings.kubeconfig]
     for path in sorted((HERE / "manifests").glob("*.yaml")):
         text = Template(path.read_text()).substitute(values)
         system.run([*kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-"], text=text)
@@ -220,7 +207,7 @@ def dns_answers(settings: Settings) -> bool:
             return False
 
 
-# -- the laptop ---------------------------------------------------------------------------------------------------------
+# -- the laptop ----------------------------------------------------------------------------------------------------
 def ensure_laptop(settings: Settings, say: Callable[[str], None]) -> None:
     """Make the laptop, if it is not there."""
     prepare_clone(settings)
@@ -231,7 +218,7 @@ def ensure_laptop(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def prepare_clone(settings: Settings) -> None:
-    """What a developer's own clone has: importable from where it is, and compiled (the laptop's user may not write there)."""
+    """Make bridge importable wherever the clone is mounted, and compiled: the laptop's user may not write there."""
     python = settings.clone / ".venv" / "bin" / "python"
     if not python.exists():
         return
@@ -244,7 +231,7 @@ def prepare_clone(settings: Settings) -> None:
     )
 
 
-# -- the control plane, from outside ------------------------------------------------------------------------------------
+# -- the control plane, from outside -------------------------------------------------------------------------------
 def stop_component(settings: Settings, name: str) -> None:
     """End a component of the node (``kube-apiserver``, ``kubelet``, ...) and keep it down."""
     (settings.run / "hold" / name).touch()
@@ -269,12 +256,3 @@ def restart_apiserver(settings: Settings) -> None:
 
 def _look_again(settings: Settings) -> None:
     running_node(settings).send(signal.SIGHUP)
-
-
-def kubectl(settings: Settings) -> str:
-    """The kubectl that belongs to this cluster."""
-    return (
-        str(settings.binaries / "kubectl")
-        if (settings.binaries / "kubectl").exists()
-        else shutil.which("kubectl") or "kubectl"
-    )

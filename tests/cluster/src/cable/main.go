@@ -2,8 +2,9 @@
 //
 //	cable NAMESPACE_A NAMESPACE_B DEVICE DELAY_MS LOSS_PERCENT
 //
-// The namespaces are paths such as /run/netns/NAME; in each it makes DEVICE. Delay and loss hold for each direction, so a
-// round trip takes twice the delay. It prints "up" when the devices are there. When it ends, however, they go with it.
+// The namespaces are paths such as /run/netns/NAME; in each it makes DEVICE. Delay and loss hold for each
+// direction, so a round trip takes twice the delay. It prints "up" when the devices are there. They go when it
+// ends, however it ends.
 package main
 
 import (
@@ -24,7 +25,8 @@ const (
 	tunSetIff  = 0x400454ca
 	setnsAMD64 = 308
 	setnsARM64 = 268
-	// What is in flight: at 1500 bytes about 30 MB, as much as 1 s at 240 Mbit/s. What does not fit is lost, as on a real link.
+	// What is in flight: at 1500 bytes about 30 MB, as much as 1 s at 240 Mbit/s. What does not fit is lost, as on a
+	// real link.
 	inFlight = 20_000
 	// Sleeping for less costs more than it gives: timers wake up late by about as much.
 	sleepAtLeast = 50 * time.Microsecond

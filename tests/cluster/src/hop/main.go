@@ -2,8 +2,8 @@
 //
 //	hop HOST:PORT
 //
-// Descriptor 3 is a listening socket. It was made in another namespace than the one that hop runs in, and a socket stays in the
-// namespace in which it was made; so connections come in there, and go out to HOST:PORT here.
+// Descriptor 3 is a listening socket. It was made in another namespace than the one that hop runs in, and a socket
+// stays in the namespace in which it was made; so connections come in there, and go out to HOST:PORT here.
 package main
 
 import (
