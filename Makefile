@@ -32,6 +32,10 @@ lock: .venv/ready ## Renew requirements-dev.lock from pyproject.toml
 demo: .venv/ready $(if $(CONTEXT),,cluster) ## The talk's application, and a swap of tasks to a local process
 	$(PY) -m docs.demo.demo
 
+.PHONY: demo-images
+demo-images: ## Build the demo's images for your own cluster: make demo-images [DEMO_REGISTRY=registry/me PUSH=1]
+	DEMO_REGISTRY="$(DEMO_REGISTRY)" PUSH="$(PUSH)" $(PYTHON) docs/demo/build_images.py
+
 .PHONY: cluster
 cluster: .venv/ready ## Build (the first time about ten minutes) and start the local cluster
 	$(PY) -m tests.cluster up

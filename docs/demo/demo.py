@@ -10,217 +10,217 @@ that isn't what was told. Nothing is faked and nothing is timed with a sleep: a 
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import selectors
-import shlex
-import signal
-import socket
-import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-NAMESPACE = "bridge-demo"
-APPLICATION = ("gateway", "auth", "tasks", "tasks-canary", "search", "tasks-db", "users")
-GREETING, NEW_GREETING = "hello tasks", "good morning from my editor"
-NEW_TASK = "try bridge"
-
-BOLD, DIM, GREEN, RED, CYAN, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
-
-
-class NotAsTold(Exception):
-    """A step did not show what it should."""
-
-
-# -- telling ------------------------------------------------------------------------------------------------------
-BEGAN = time.monotonic()
-
-
-def say(text: str, color: str = "") -> None:
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        text = f"{color}{text}{PLAIN}"
-    print(text, flush=True)
-
-
-@contextmanager
-def step(number: int, title: str) -> Iterator[None]:
-    began = time.monotonic()
-    say(f"\n{number}. {title}", BOLD)
-    yield
-    say(f"   ok, {time.monotonic() - began:.1f} s", GREEN)
-
-
-def show(lines: list[str], color: str = CYAN) -> None:
-    for line in lines:
-        say(f"     {line}", color)
-
-
-def expect(truth: bool, what: str) -> None:
-    if not truth:
-        raise NotAsTold(what)
-
-
-# -- the cluster, as kubectl shows it -------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Kubectl:
-    """kubectl with the options that say which cluster."""
-
-    argv: tuple[str, ...]
-
-    def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
-        done = subprocess.run(
-            [*self.argv, *words], input=stdin, capture_output=True, text=True, check=False, timeout=180
-        )
-        if check and done.returncode:
-            raise NotAsTold(f"kubectl {shlex.join(words)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def get(self, *words: str) -> Any:
-        return json.loads(self("get", "--namespace", NAMESPACE, "--output", "json", *words))
-
-    def in_pod(self, deployment: str, *command: str) -> str:
-        return self("exec", "--namespace", NAMESPACE, f"deployment/{deployment}", "--", *command)
-
-    def ask_gateway(self, path: str, *options: str, header: str = '"Authorization: Bearer $TOKEN"') -> str:
-        """Ask as the users do, from their pod: what was answered, and its status."""
-        words = shlex.join(("curl", "--silent", "--max-time", "10", "--write-out", "%{http_code}", *options))
-        return self.in_pod("users", "sh", "-c", f"{words} --header {header} http://gateway{path}")
-
-
-# -- the users ------------------------------------------------------------------------------------------------------
-ANSWER = re.compile(
-    r"(?P<greeting>.+?) \| up (?P<up>\d+) s \| from (?P<host>\S+) \((?P<track>[a-z]+)\) \| "
-    r"(?P<count>\d+) tasks: (?P<tasks>.*)"
+from docs.demo.stage import (
+    BOLD,
+    DIM,
+    GREEN,
+    NAMESPACE,
+    RED,
+    Answer,
+    Kubectl,
+    Laptop,
+    NotAsTold,
+    Session,
+    ThisMachine,
+    Users,
+    expect,
+    say,
+    shell,
+    show,
+    step,
+    swapped,
+    users_log,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@dataclass(frozen=True)
-class Answer:
-    """What one user saw."""
+BEGAN = time.monotonic()
+MANIFESTS = Path(__file__).with_name("k8s")
+APPLICATION = ("gateway", "auth", "tasks", "tasks-canary", "search", "tasks-db", "users")
+GREETING, NEW_GREETING = "hello tasks", "good morning from my editor"
+NEW_TASK, SOUGHT = "try bridge", "try"
 
-    line: str
-    greeting: str
-    host: str
-    track: str
-    count: int
-    tasks: str
-
-    @classmethod
-    def parse(cls, line: str) -> Answer | None:
-        match = ANSWER.fullmatch(line)
-        if match is None:
-            return None
-        return cls(line, match["greeting"], match["host"], match["track"], int(match["count"]), match["tasks"])
+# What is edited is a copy in the user's home, never the repository.
+COPY = 'there="$HOME/bridge-demo/docs/demo"; rm -rf "$there"; mkdir -p "$there"; cp -r docs/demo/tasks "$there"'
+EDIT = 'sed -i "s/^GREETING = .*/GREETING = \\"$1\\"/" "$HOME/bridge-demo/docs/demo/tasks/app.py"'
 
 
-@dataclass
-class Users:
-    """The users' log, followed from now on."""
-
-    log: subprocess.Popen[bytes]
-    answers: int = 0
-    failures: list[str] = field(default_factory=list)
-    rest: bytes = b""
-
-    def lines(self, *, timeout: float) -> list[str]:
-        """What has come, waiting for it at most ``timeout`` seconds."""
-        assert self.log.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.log.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                return []
-        chunk = os.read(self.log.stdout.fileno(), 1 << 20)
-        expect(bool(chunk), "the users' log ended")
-        *lines, self.rest = (self.rest + chunk).split(b"\n")
-        return [line.decode() for line in lines]
-
-    def see(self) -> list[Answer]:
-        """Take all that has come; note which lines are no answers."""
-        found: list[Answer] = []
-        wait = 1.0
-        while lines := self.lines(timeout=wait):
-            wait = 0
-            for line in lines:
-                answer = Answer.parse(line)
-                if answer:
-                    found.append(answer)
-                else:
-                    self.failures.append(line)
-        self.answers += len(found)
-        return found
-
-    def until(self, what: str, *wanted: Callable[[Answer], bool], timeout: float = 60) -> list[Answer]:
-        """Wait for one answer of each kind, show them; return all that came meanwhile."""
-        deadline = time.monotonic() + timeout
-        came: list[Answer] = []
-        first: dict[int, Answer] = {}
-        while len(first) < len(wanted):
-            if time.monotonic() > deadline:
-                show([answer.line for answer in came[-3:]] + self.failures[-3:])
-                raise NotAsTold(f"the users did not see {what} within {timeout:.0f} s; above what they saw last")
-            new = self.see()
-            came += new
-            for index, is_wanted in enumerate(wanted):
-                if index not in first and (answer := next(filter(is_wanted, new), None)):
-                    first[index] = answer
-                    show([answer.line])
-        return came
+# -- the story ------------------------------------------------------------------------------------------------------
+def deploy(kubectl: Kubectl) -> None:
+    manifests = kubectl("kustomize", str(MANIFESTS))
+    if registry := os.environ.get("DEMO_REGISTRY"):
+        manifests = manifests.replace("image: bridge-demo-", f"image: {registry.rstrip('/')}/bridge-demo-")
+    kubectl("apply", "--filename", "-", stdin=manifests)
+    for name in APPLICATION:
+        arguments = ("--namespace", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout", "90s")
+        if not kubectl(*arguments, check=False):
+            raise NotAsTold(f"deployment/{name} does not run: {why_not(kubectl)}")
+    show([f"{name}: {ready}" for name, ready in sorted(readiness(kubectl).items())], DIM)
 
 
-@contextmanager
-def users_log(kubectl: Kubectl) -> Iterator[Users]:
-    argv = [*kubectl.argv, "logs", "--namespace", NAMESPACE, "--follow", "--tail", "0", "deployment/users"]
-    log = subprocess.Popen(argv, stdout=subprocess.PIPE)
+def readiness(kubectl: Kubectl) -> dict[str, str]:
+    return {
+        item["metadata"]["name"]: f"{item['status'].get('readyReplicas', 0)} of {item['spec']['replicas']} ready"
+        for item in kubectl.get("deployments")["items"]
+    }
+
+
+def why_not(kubectl: Kubectl) -> str:
+    """What the pods wait for; for images, what to do."""
+    waiting = {
+        f"{status['name']}: {status['state']['waiting'].get('reason')} {status['image']}"
+        for pod in kubectl.get("pods")["items"]
+        for status in pod["status"].get("containerStatuses", [])
+        if "waiting" in status["state"]
+    }
+    text = "; ".join(sorted(waiting)) or "its pods say nothing"
+    if "Image" in text or "ErrNeverPull" in text:
+        text += "\nThe nodes don't have the demo's images: see docs/demo/README.md, `On your own cluster`"
+    return text
+
+
+def from_host(name: str) -> Callable[[Answer], bool]:
+    return lambda answer: answer.host == name
+
+
+def from_pod(track: str) -> Callable[[Answer], bool]:
+    name = {"stable": "tasks-", "canary": "tasks-canary-"}[track]
+    return lambda answer: answer.track == track and answer.host.startswith(name)
+
+
+def seen_from_the_cluster(kubectl: Kubectl, users: Users) -> None:
+    users.until("stable and canary", from_pod("stable"), from_pod("canary"))
+    refused = kubectl.ask_gateway("/tasks/", header='"Authorization: none"')
+    show([f"without the header: {refused.splitlines()[-1]} {refused.splitlines()[0]}"])
+    expect(refused.endswith("401"), "auth refuses a request without the header")
+
+
+def seen_from_the_laptop(kubectl: Kubectl, users: Users, host: str, session: Session) -> None:
+    rows = int(kubectl.in_pod("tasks-db", "redis-cli", "llen", "tasks"))
+    came = users.until("answers from the laptop", from_host(host), alive=session.check_alive)
+    show(session.account(), DIM)
+    expect(
+        all(answer.count == rows for answer in came if answer.host == host),
+        f"the laptop's answers have the {rows} rows of the cluster's database",
+    )
+
+
+def seen_in_the_database(kubectl: Kubectl, users: Users, host: str) -> None:
+    status = kubectl.ask_gateway("/tasks/", "--data", NEW_TASK)
+    expect(status.endswith("200"), f"a new task goes through the laptop to the database: {status!r}")
+    users.until(
+        "the new task in the laptop's and in the canary's answers",
+        lambda answer: answer.host == host and NEW_TASK in answer.tasks,
+        lambda answer: from_pod("canary")(answer) and NEW_TASK in answer.tasks,
+    )
+    found = kubectl.ask_gateway(f"/search/?q={SOUGHT}")
+    expect(NEW_TASK in found, f"search, in the cluster, asks the laptop for tasks: {found!r}")
+    show([f"search for {SOUGHT!r}, which asks tasks: {found.splitlines()[0]}"])
+
+
+def seen_after_an_edit(users: Users, laptop: Laptop, host: str) -> None:
+    say(f'   in the editor: GREETING = "{NEW_GREETING}"')
+    shell(laptop, EDIT, NEW_GREETING)
+    users.until(
+        "the new greeting from the laptop, the old one from the canary",
+        lambda answer: answer.host == host and answer.greeting == NEW_GREETING,
+        lambda answer: from_pod("canary")(answer) and answer.greeting == GREETING,
+    )
+
+
+def seen_at_the_end(users: Users, session: Session) -> None:
+    session.account()
+    say("   Ctrl-C", BOLD)
+    code = session.interrupt()
+    show(session.account(), DIM)
+    expect(code == 0, f"bridge ends with the exit code of the process, 0 (it was {code})")
+    users.see()  # what came until now may be the laptop's
+    users.until("the original again", from_pod("stable"))
+
+
+def compare(kubectl: Kubectl, before: Any) -> None:
+    """The Deployment as it was, and nothing of ours left."""
+    after = kubectl.get("deployment", "tasks")
+    expect(after["spec"] == before["spec"], "the Deployment's spec is the same before and after")
+    show(["the spec of deployment/tasks before and after: identical"])
+    ours = [name for name in after["metadata"].get("annotations", {}) if name.startswith("bridge.internal/")]
+    expect(not ours, f"no annotation of bridge is left: {ours}")
+    left = kubectl.get("secrets,replicasets,pods", "--selector", "bridge.internal/session")["items"]
+    names = [
+        f"{item['kind']}/{item['metadata']['name']}" for item in left if "deletionTimestamp" not in item["metadata"]
+    ]
+    expect(not names, f"no object of bridge is left: {names}")
+    show(["objects of bridge in the namespace: none"])
+
+
+def tell(kubectl: Kubectl, laptop: Laptop, options: list[str]) -> None:
+    with step(1, "The application: Envoy, auth, tasks (stable and canary), search, a database, and its users"):
+        deploy(kubectl)
+        forget_new_task(kubectl)  # an earlier story's
+        before = kubectl.get("deployment", "tasks")
+    user, host = shell(laptop, "id -un"), shell(laptop, "uname -n")
+    with users_log(kubectl) as users, ExitStack() as stack:
+        with step(2, "The users' answers, from the cluster"):
+            seen_from_the_cluster(kubectl, users)
+        with step(3, f"tasks is swapped for a process on the laptop {host}, which user {user} starts"):
+            shell(laptop, COPY)
+            session = stack.enter_context(swapped(laptop, options))
+            seen_from_the_laptop(kubectl, users, host, session)
+        with step(4, f"A new task, {NEW_TASK!r}: the laptop writes it, the canary reads it from the same database"):
+            seen_in_the_database(kubectl, users, host)
+        with step(5, "An edit, and the process starts itself again; the canary still answers one in ten"):
+            seen_after_an_edit(users, laptop, host)
+        with step(6, "The end: the original is back"):
+            seen_at_the_end(users, session)
+        with step(7, "Before and after"):
+            compare(kubectl, before)
+            users.see()
+            show([f"the users' requests: {users.answers} answered, {len(users.failures)} failed", *users.failures[:5]])
+            expect(not users.failures, "no user saw a failure")
+    forget_new_task(kubectl)
+
+
+def forget_new_task(kubectl: Kubectl) -> None:
+    kubectl.in_pod("tasks-db", "redis-cli", "lrem", "tasks", "0", NEW_TASK)
+
+
+def local_cluster() -> tuple[Kubectl, Laptop, list[str]]:
+    """The cluster that `make cluster` has made: kubectl as its administrator, bridge as the laptop's ordinary user."""
+    from tests.cluster.laptop import Laptop as LocalLaptop  # root's, on Linux only
+    from tests.cluster.settings import Settings
+
+    settings = Settings()
+    kubectl = Kubectl((str(settings.binaries / "kubectl"), "--kubeconfig", str(settings.kubeconfig)))
+    return kubectl, LocalLaptop(settings), [*image_option(), "--namespace", NAMESPACE]
+
+
+def foreign_cluster(context: str) -> tuple[Kubectl, Laptop, list[str]]:
+    options = ["--context", context]
+    return Kubectl(("kubectl", *options)), ThisMachine(), [*image_option(), *options, "--namespace", NAMESPACE]
+
+
+def image_option() -> list[str]:
+    return ["--image", os.environ["IMAGE"]] if os.environ.get("IMAGE") else []
+
+
+def main() -> int:
     try:
-        yield Users(log)
-    finally:
-        log.terminate()
-        log.wait()
+        context = os.environ.get("CONTEXT", "")
+        tell(*(foreign_cluster(context) if context else local_cluster()))
+    except NotAsTold as error:
+        say(f"\nNot as told: {error}", RED)
+        return 1
+    say(f"\nThat was the story: {time.monotonic() - BEGAN:.1f} s in all.", GREEN)
+    return 0
 
 
-# -- the laptop -----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Laptop:
-    """Where bridge runs, as an ordinary user: ``argv`` turns a command into one that runs there."""
-
-    argv: Callable[[list[str]], list[str]]
-    hostname: str
-
-    def sh(self, script: str, *words: str) -> None:
-        done = subprocess.run(
-            self.argv(["sh", "-euc", script, "sh", *words]), capture_output=True, text=True, check=False, timeout=60
-        )
-        if done.returncode:
-            raise NotAsTold(f"on the laptop: {script}: {done.stderr.strip()}")
-
-
-@dataclass
-class Session:
-    """A running ``bridge run``; what bridge and the process print goes to two files in the laptop's working copy."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def account(self) -> list[str]:
-        """Bridge's own account so far, and what the process said at its start."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [line for line in lines if not re.match(r"(GET|POST) ", line)]
-
-    def check_alive(self) -> None:
-        if self.process.poll() is not None:
-            show(self.account())
-            raise NotAsTold(f"bridge ended with {self.process.returncode}; above what it said")
-
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(120)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The demo's images for the local cluster: what the Containerfile says, without a registry and without a container tool."""
+"""The demo's images for the local cluster: what the Containerfile says, without registry and container tool."""
 
 from pathlib import Path
 
