@@ -63,14 +63,9 @@ def deploy(kubectl: Kubectl) -> None:
         arguments = ("--namespace", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout", "90s")
         if not kubectl(*arguments, check=False):
             raise NotAsTold(f"deployment/{name} does not run: {why_not(kubectl)}")
-    show([f"{name}: {ready}" for name, ready in sorted(readiness(kubectl).items())], DIM)
-
-
-def readiness(kubectl: Kubectl) -> dict[str, str]:
-    return {
-        item["metadata"]["name"]: f"{item['status'].get('readyReplicas', 0)} of {item['spec']['replicas']} ready"
-        for item in kubectl.get("deployments")["items"]
-    }
+    ready = {d["metadata"]["name"]: d["status"].get("readyReplicas", 0) for d in kubectl.get("deployments")["items"]}
+    show([", ".join(f"{name} {count}" for name, count in sorted(ready.items()))], DIM)
+    expect(all(ready[name] for name in APPLICATION), "each has a ready pod. (A dead session's swap? bridge restore)")
 
 
 def why_not(kubectl: Kubectl) -> str:
@@ -186,6 +181,8 @@ def tell(kubectl: Kubectl, laptop: Laptop, options: list[str]) -> None:
             show([f"the users' requests: {users.answers} answered, {len(users.failures)} failed", *users.failures[:5]])
             expect(not users.failures, "no user saw a failure")
     forget_new_task(kubectl)
+    kubectl("scale", "--namespace", NAMESPACE, "deployment/users", "--replicas", "0")
+    say("\nThe users went home. `kubectl apply -k docs/demo/k8s` calls them back, `delete -k` removes everything.")
 
 
 def forget_new_task(kubectl: Kubectl) -> None:
