@@ -66,6 +66,11 @@ def _on_target(purpose: Purpose, kind: WorkloadKind, name: str | None) -> list[R
     return [
         Right("get", API_GROUP, kind.plural, "read the target", name),
         Right("patch", API_GROUP, kind.plural, why, name),
+        Right("watch", API_GROUP, kind.plural, "see the target get Ready again", name, optional=True),
+        *(
+            Right("list", API_GROUP, each.plural, "find a target by its name alone", optional=True)
+            for each in WorkloadKind
+        ),
     ]
 
 
@@ -78,6 +83,7 @@ _RUNNING = [
     Right("get", "", "pods/portforward", "reach the proxy pod"),
     Right("create", "", "pods/portforward", "reach the proxy pod"),
     Right("create", "", "pods", "ask quota and Pod Security beforehand", optional=True),
+    Right("get", "", "pods/exec", "read the variables that the target's image sets", optional=True),
     Right("create", "", "pods/exec", "read the variables that the target's image sets", optional=True),
     Right("list", "", "events", "say why a pod does not start", optional=True),
 ]

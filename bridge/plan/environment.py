@@ -4,7 +4,7 @@ Byte for byte: names and values are bytes, as execve(2) takes them. From the low
 
     layer       from                                        left out of it
     ----------  ------------------------------------------  ---------------------------------------------------------
-    laptop      the developer's whole environment           BRIDGE_* (settings of bridge itself), proxies
+    laptop      the developer's whole environment           proxies, the names of another session around this one
     image       what only the running original has:         laptop's own, toolchain, locale where the laptop has one,
                 ENV lines of its image                      service variables of Services that are gone
     pod         the proxy container's: env, envFrom,        laptop's own, parts of a toolchain that would break the
@@ -23,8 +23,8 @@ Byte for byte: names and values are bytes, as execve(2) takes them. From the low
     proxies       HTTP_PROXY NO_PROXY ... (any case)        the laptop's way out; in the sandbox, traffic leaves from
                                                             the pod. The pod's own ones are kept
 
-Variables that a container runtime sets by itself (PATH, HOME, TERM) are all the laptop's own, so what the proxy image
-and its runtime add never shows.
+BRIDGE_IMAGE and other settings of bridge are the developer's, and stay. Variables that a container runtime sets by
+itself (PATH, HOME, TERM) are all the laptop's own, so what the proxy image and its runtime add never shows.
 """
 
 import re
@@ -56,7 +56,7 @@ _TOOLCHAIN = _names(
 )
 _PROXIES = _names("http_proxy https_proxy ftp_proxy all_proxy no_proxy")
 _LOCALE = re.compile(rb"LANG|LANGUAGE|LC_[A-Z]+|TZ")
-_SETTINGS_PREFIX = b"BRIDGE_"
+_SESSION = _names("BRIDGE_SESSION BRIDGE_NAMESPACE BRIDGE_CONTEXT BRIDGE_TARGET")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def process_environment(
 
 
 def _from_laptop(name: bytes) -> bool:
-    return not name.startswith(_SETTINGS_PREFIX) and name.lower() not in _PROXIES
+    return name not in _SESSION and name.lower() not in _PROXIES
 
 
 def _from_pod(name: bytes) -> bool:

@@ -18,11 +18,13 @@ What someone else does meanwhile stays:
     scaled up during the swap           theirs stays; only the record goes
     record removed or replaced          nothing of ours to undo: no patch
     deleted and made anew               the new object has no record: no patch
-    a dead session's record is found    a new record takes over its true count, if its swap is still in force
+    another session claims it           refused, unless that session is known to be dead: then the new record takes
+                                        over its true count, if its swap is still in force
 """
 
 import json
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from bridge.errors import TargetError
 from bridge.plan.objects import UNDO_ANNOTATION, Object, annotations_of, name_of
@@ -141,7 +143,7 @@ def new_record(
     """Make the record of a session about to take ``workload`` (as the API server sent it, with its kind).
 
     It takes over what a dead session's record still has to undo. Whether that session may be taken over is not
-    decided here: see ``record_of``.
+    decided here: see ``check_unclaimed``.
     """
     old = record_of(workload)
     metadata = workload["metadata"]
@@ -160,8 +162,42 @@ def new_record(
     )
 
 
-def record_patch(workload: Object, record: UndoRecord) -> Object:
-    """Claim ``workload`` (as just read) for the record's session. 409: somebody else was faster, or changed it."""
+def check_unclaimed(
+    workload: Object, *, session: str = "", replacing: str | None = None, now: datetime | None = None
+) -> None:
+    """Raise TargetError if a session holds ``workload``, other than ``session`` itself and the dead one ``replacing``.
+
+    ``now``: the API server's time, to say how long ago.
+    """
+    record = record_of(workload)
+    if record and record.session not in (session, replacing):
+        raise TargetError(
+            f"{describe(workload)} is already swapped by {record.holder} ({since(record, now)})",
+            hint=f"Wait until that session ends; if it is dead, run `bridge restore {record.name}`.",
+        )
+
+
+def since(record: UndoRecord, now: datetime | None) -> str:
+    """Say when the session began: ``3 min ago``; its time stamp, where ``now`` isn't known or the stamp is odd."""
+    try:
+        begun = datetime.fromisoformat(record.since)
+        seconds = int((now - begun).total_seconds()) if now else -1
+    except (ValueError, TypeError):  # a stamp by hand, or one without a zone
+        seconds = -1
+    if seconds < 0:
+        return f"since {record.since}"
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def record_patch(workload: Object, record: UndoRecord, *, replacing: str | None = None) -> Object:
+    """Claim ``workload`` (as just read) for the record's session. 409: somebody changed it; read it and ask again.
+
+    Raise TargetError where another session holds it, unless that is the one (found dead) that is ``replacing``.
+    """
+    check_unclaimed(workload, session=record.session, replacing=replacing)
     return _patch(workload, record.render())
 
 

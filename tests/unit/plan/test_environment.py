@@ -98,17 +98,18 @@ def test_the_laptops_way_out_is_not_the_pods(name: bytes) -> None:
     assert inside({name: b"http://corporate:3128"}, {name: b"http://cluster"}) == {name: b"http://cluster"}
 
 
-def test_the_session_is_named_and_bridges_settings_do_not_leak_in() -> None:
-    laptop = {b"BRIDGE_IMAGE": b"x", b"BRIDGE_SESSION": b"outer"}
-    result = process_environment(laptop, environ({b"BRIDGE_TO": b"nowhere"}), None, HERE)
+def test_the_session_is_named_and_another_one_around_it_is_not() -> None:
+    laptop = {b"BRIDGE_IMAGE": b"x", b"BRIDGE_SESSION": b"outer", b"BRIDGE_TARGET": b"deployment/outer"}
+    joined = SessionIdentity(session="abcdefgh", namespace="shop", context="dev")
+    result = process_environment(laptop, environ({b"BRIDGE_TO": b"nowhere"}), None, joined)
     assert result == {
         b"BRIDGE_SESSION": b"abcdefgh", b"BRIDGE_NAMESPACE": b"shop", b"BRIDGE_CONTEXT": b"dev",
-        b"BRIDGE_TARGET": b"deployment/web", b"BRIDGE_TO": b"nowhere",
+        b"BRIDGE_TO": b"nowhere", b"BRIDGE_IMAGE": b"x",
     }  # fmt: skip
 
 
-def test_without_a_target_none_is_named() -> None:
-    assert b"BRIDGE_TARGET" not in SessionIdentity("a", "b", "c").variables()
+def test_the_target_is_named() -> None:
+    assert HERE.variables()[b"BRIDGE_TARGET"] == b"deployment/web"
 
 
 def test_files_get_the_clusters_variables_only() -> None:

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from bridge.plan.undo import (
     record_patch,
     replicas_of,
     restore_patch,
+    since,
     swap_patch,
     true_replicas,
 )
@@ -69,14 +71,14 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-def claim(server: Server, session: str = "aaaaaaaa") -> UndoRecord:
+def claim(server: Server, session: str = "aaaaaaaa", *, replacing: str | None = None) -> UndoRecord:
     record = new_record(server.item, session=session, holder="ann@laptop", since="2026-01-01T00:00:00Z")
-    server.patch(record_patch(server.item, record))
+    server.patch(record_patch(server.item, record, replacing=replacing))
     return record
 
 
-def swap(server: Server, session: str = "aaaaaaaa") -> UndoRecord:
-    claimed = claim(server, session)
+def swap(server: Server, session: str = "aaaaaaaa", *, replacing: str | None = None) -> UndoRecord:
+    claimed = claim(server, session, replacing=replacing)
     patch, record = swap_patch(server.item, claimed)
     server.patch(patch)
     return record
@@ -222,7 +224,7 @@ def test_another_sessions_record_is_not_touched() -> None:
 def test_a_session_that_lost_its_claim_can_not_swap() -> None:
     server = Server(deployment())
     record = claim(server)
-    claim(server, "bbbbbbbb")
+    claim(server, "bbbbbbbb", replacing="aaaaaaaa")
     with pytest.raises(TargetError, match="taken by ann@laptop meanwhile"):
         swap_patch(server.item, record)
     server.patch(restore_patch(server.item, "bbbbbbbb"))
@@ -234,8 +236,8 @@ def test_a_session_that_lost_its_claim_can_not_swap() -> None:
 def test_what_dead_sessions_left_swapped_still_knows_the_true_count(workload: Json, deaths: int) -> None:
     server = Server(workload)
     for number in range(deaths):
-        assert swap(server, f"dead{number}").replicas == replicas_of(workload)
-    takes_over = claim(server, "living22")
+        assert swap(server, f"dead{number}", replacing=f"dead{number - 1}").replicas == replicas_of(workload)
+    takes_over = claim(server, "living22", replacing=f"dead{deaths - 1}")
     assert takes_over.swapped
     assert takes_over.replicas == replicas_of(workload)
     server.patch(restore_patch(server.item, "living22"))
@@ -246,7 +248,15 @@ def test_a_dead_sessions_count_is_forgotten_once_someone_scaled() -> None:
     server = Server(deployment(replicas=2))
     swap(server, "dead")
     server.scale(4)
-    assert claim(server, "living22").replicas == 4
+    assert claim(server, "living22", replacing="dead").replicas == 4
+
+
+def test_a_target_that_a_session_holds_is_refused_naming_who_and_since_when() -> None:
+    server = Server(deployment())
+    record = claim(server)
+    with pytest.raises(TargetError, match=r"deployment/web is already swapped by ann@laptop \(since 2026-01-01T"):
+        claim(server, "bbbbbbbb")
+    assert record_patch(server.item, record)  # its own claim may be written again
 
 
 def test_a_record_names_its_target_and_path() -> None:
@@ -254,3 +264,20 @@ def test_a_record_names_its_target_and_path() -> None:
     assert record.target == "deployment/web"
     assert record.path == "/apis/apps/v1/namespaces/shop/deployments/web"
     assert dataclasses.replace(record, swapped=True).objects == record.objects
+
+
+@pytest.mark.parametrize(
+    ("begun", "said"),
+    [
+        ("2026-01-01T11:59:00Z", "60 s ago"),
+        ("2026-01-01T11:57:00Z", "3 min ago"),
+        ("2026-01-01T09:00:00+01:00", "4 h ago"),
+        ("2025-12-25T12:00:00Z", "7 days ago"),
+        ("2026-01-01T12:01:00Z", "since 2026-01-01T12:01:00Z"),
+        ("2026-01-01T11:57:00", "since 2026-01-01T11:57:00"),
+        ("noon", "since noon"),
+    ],
+)
+def test_how_long_a_session_has_a_target_is_said_in_the_servers_time(begun: str, said: str) -> None:
+    record = new_record(deployment(), session="a", holder="h", since=begun)
+    assert since(record, datetime(2026, 1, 1, 12, tzinfo=UTC)) == said
