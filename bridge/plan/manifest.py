@@ -9,7 +9,7 @@ chosen container running bridge's image. Pure; what becomes of each part, and wh
       env, envFrom, volumes  kept: they are what the process shall see
       ports                  kept (Services find named ports in them), the missing ones added, hostPort dropped
       resources              see ``resources``
-      securityContext        the restricted profile (see ``_security``)
+      securityContext        the restricted profile (see ``security``)
     pod
       other containers       kept, without hostPort (the original still holds it on its node)
       init containers        native sidecars kept; the others only when asked for: their work is done
@@ -46,13 +46,11 @@ from bridge.plan.objects import (
 from bridge.plan.placement import placement_hints, pod_template, prefer_the_node_of_claims
 from bridge.plan.ports import FIRST_ORDINARY_PORT, InternalPorts, PortMap
 from bridge.plan.resources import ALONE, proxy_resources
+from bridge.plan.security import APPARMOR_ANNOTATION, allow_low_ports, restricted
 from bridge.plan.target import describe
-from bridge.plan.volumes import RUN_PATH, SETTINGS_PATH, drop_shadowing_mounts, make_readable
+from bridge.plan.volumes import RUN_PATH, SETTINGS_PATH, drop_shadowing_mounts
 
 GRACE_SECONDS = 5
-UNPRIVILEGED_UID = 65532
-PORT_SYSCTL = "net.ipv4.ip_unprivileged_port_start"
-APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 READY_PATH = "/ready"
 
 
@@ -179,9 +177,9 @@ def _become_proxy(template: Object, container: Object, settings: ProxySettings, 
     pod["terminationGracePeriodSeconds"] = GRACE_SECONDS
     _run_our_image(container, settings, ports)
     _mount_ours(pod, container, settings)
-    container["securityContext"] = _security(pod, container)
+    container["securityContext"] = restricted(pod, container)
     if any(port_map.pod < FIRST_ORDINARY_PORT for port_map in ports):
-        _allow_low_ports(pod)
+        allow_low_ports(pod)
 
 
 def _label(template: Object, container: Object, settings: ProxySettings) -> None:
@@ -246,38 +244,6 @@ def _mount_ours(pod: Object, container: Object, settings: ProxySettings) -> None
         {"name": secret, "mountPath": SETTINGS_PATH, "readOnly": True},
         {"name": run, "mountPath": RUN_PATH},
     ]
-
-
-def _security(pod: Object, container: Object) -> Object:
-    """Build the container's security context: the restricted profile, as a uid that can read the pod's volumes.
-
-    A uid other than 0 that the template asks for is kept (files may be readable to it alone). Where it asks for none,
-    none is set: the image has its own, and OpenShift assigns one. Root (of the pod or the container) becomes
-    ``UNPRIVILEGED_UID``, and what only root could read is made readable. The group and SELinux labels are kept.
-    """
-    old = container.get("securityContext") or {}
-    of_pod = pod.get("securityContext") or {}
-    kept = {key: old[key] for key in ("runAsGroup", "seLinuxOptions") if old.get(key) is not None}
-    uid = old.get("runAsUser", of_pod.get("runAsUser"))
-    if not uid:
-        make_readable(pod, container)
-    user = {} if uid is None else {"runAsUser": uid or UNPRIVILEGED_UID}
-    return {
-        **user,
-        **kept,
-        "runAsNonRoot": True,
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _allow_low_ports(pod: Object) -> None:
-    """Let any uid listen below 1024 in this pod: a safe sysctl, and one that the restricted profile allows."""
-    security = pod["securityContext"] = dict(pod.get("securityContext") or {})
-    others = [sysctl for sysctl in security.get("sysctls") or [] if sysctl["name"] != PORT_SYSCTL]
-    security["sysctls"] = [*others, {"name": PORT_SYSCTL, "value": "0"}]
 
 
 def _drop_what_the_original_holds(template: Object) -> list[str]:

@@ -17,6 +17,7 @@ from bridge.errors import TargetError, UsageError
 from bridge.plan.names import near_names, one_of
 from bridge.plan.objects import (
     SESSION_LABEL,
+    UNDO_ANNOTATION,
     Object,
     annotations_of,
     containers_of,
@@ -192,13 +193,22 @@ def _refuse_managed(workload: Object) -> None:
 
 
 def check_swappable(workload: Object) -> None:
-    """Raise TargetError for a workload that is there but has nothing to swap."""
+    """Raise TargetError for a workload that is there but can't be swapped as it is.
+
+    Without replicas there is no traffic to take over, unless a session set them to 0: see ``undo.check_unclaimed``.
+    """
     name = describe(workload)
     if workload["metadata"].get("deletionTimestamp"):
         raise TargetError(f"{name} is being deleted", hint="Choose a workload that stays.")
     if workload["spec"]["template"]["spec"].get("os", {}).get("name") == "windows":
         raise TargetError(f"{name} runs on Windows nodes", hint="bridge's proxy pod needs Linux.")
-    if workload["spec"].get("replicas") == 0:
+    retention = workload["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+    if retention.get("whenScaled") == "Delete":
+        raise TargetError(
+            f"{name} deletes its volumes when it is scaled down: a swap would lose its data",
+            hint="Set spec.persistentVolumeClaimRetentionPolicy.whenScaled to Retain, at least during the session.",
+        )
+    if workload["spec"].get("replicas") == 0 and UNDO_ANNOTATION not in annotations_of(workload):
         raise TargetError(
             f"{name} has 0 replicas: there is no traffic to take over",
             hint=f"Scale it up first: kubectl scale {name} --replicas=1",

@@ -123,6 +123,21 @@ def test_without_replicas_there_is_nothing_to_swap() -> None:
     check_swappable(deployment(replicas=None))
 
 
+def test_a_target_that_a_session_swapped_has_its_replicas_on_record() -> None:
+    left = deployment(replicas=0)
+    left["metadata"]["annotations"] = {"bridge.internal/undo": "{}"}
+    check_swappable(left)
+
+
+def test_a_stateful_set_that_deletes_its_volumes_when_scaled_down_is_never_swapped() -> None:
+    database = deployment("db", kind="StatefulSet")
+    database["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    check_swappable(database)
+    database["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Delete"
+    with pytest.raises(TargetError, match="lose its data"):
+        check_swappable(database)
+
+
 def test_windows_and_deleted_targets_are_refused() -> None:
     with pytest.raises(TargetError, match="Windows"):
         check_swappable(deployment(os={"name": "windows"}))
