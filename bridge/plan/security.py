@@ -1,8 +1,9 @@
 """Who the proxy's container runs as, and what it may do: the ``restricted`` Pod Security profile, as nearly any uid.
 
-A uid other than 0 that the template asks for is kept: files may be readable to it alone. Where it asks for none, none is
-set: the image has its own, and OpenShift assigns one. Root (of the pod or the container) becomes ``UNPRIVILEGED_UID``,
-and what only root could read is made readable. The group and SELinux labels are kept, they decide on volumes too.
+A uid other than 0 that the template asks for is kept: files may be readable to it alone. Where it asks for none, none
+is set: the image has its own, and OpenShift assigns one. Root (of the pod or the container) becomes
+``UNPRIVILEGED_UID``, and what only root could read is made readable. The group and SELinux labels are kept, for they
+decide on volumes too.
 """
 
 from bridge.plan.objects import Object
