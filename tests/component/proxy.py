@@ -1,0 +1,184 @@
+"""A proxy pod without a cluster: the real keeper with the real sshd, as an ordinary user on this machine's loopback.
+
+    with running_proxy(listen=[8080]) as proxy:
+        # SSH at 127.0.0.1:proxy.ssh_port, user "bridge", keys in proxy.keys
+
+It runs as in a container: in a pid namespace of its own (the keeper is process 1, and nothing of it can stay), without
+capabilities, with no environment but ``environ``. Tests that run as root give it the uid 4242; others keep their own. The
+network is this machine's, so ports are free ones unless told, and ``listen`` is where inbound tests have the pod listen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.tunnel.keys import SessionKeys, make_session_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+ENTRYPOINT = Path(__file__).parents[2] / "proxy-image" / "entrypoint.py"
+SSHD = Path("/usr/sbin/sshd")
+USER = "bridge"
+UID = 4242
+START_SECONDS = 10.0
+# The interpreter as the image starts it: isolated, no site, nothing written. Its own one, so that uid 4242 can run it.
+INTERPRETER = ("/usr/bin/python3", "-I", "-S", "-B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningProxy:
+    """Where it listens (on 127.0.0.1) and what opens it.
+
+    ``directory`` holds ``settings`` (the Secret), ``run`` (the emptyDir) and ``log``.
+    """
+
+    ssh_port: int
+    keeper_port: int
+    probe_port: int
+    listen: tuple[int, ...]
+    keys: SessionKeys = field(repr=False)
+    token: str = field(repr=False)
+    directory: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The keeper's."""
+        return children(self.process.pid)[0]
+
+    @property
+    def sshd_pid(self) -> int:
+        """The listening sshd's."""
+        return children(self.pid)[0]
+
+    @property
+    def log(self) -> str:
+        """What keeper and sshd have said."""
+        return (self.directory / "log").read_text()
+
+    def terminate(self) -> None:
+        """Ask the keeper to end, as the kubelet does; see `process` for when it has."""
+        os.kill(self.pid, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def running_proxy(
+    listen: Sequence[int] = (),
+    *,
+    hold: float = 8.0,
+    environ: Mapping[bytes, bytes] | None = None,
+    keys: SessionKeys | None = None,
+    wrap: Sequence[str] = (),
+) -> Iterator[RunningProxy]:
+    """Run one until the block ends. ``hold``: seconds that a probe waits. ``wrap``: a command to run the keeper with."""
+    ssh_port, keeper_port, probe_port = free_ports(3)
+    proxy_keys, token = keys or make_session_keys(), secrets.token_hex(16)
+    with settings_folder(proxy_keys, token) as directory:
+        arguments = [
+            *("--ssh-port", str(ssh_port), "--keeper-port", str(keeper_port), "--probe-port", str(probe_port)),
+            *(word for port in listen for word in ("--listen", str(port))),
+            *("--hold", str(hold)),
+        ]
+        with started(directory, arguments, environ=environ or {}, wrap=wrap) as process:
+            proxy = RunningProxy(
+                ssh_port=ssh_port, keeper_port=keeper_port, probe_port=probe_port, listen=tuple(listen),
+                keys=proxy_keys, token=token, directory=directory, process=process,
+            )  # fmt: skip
+            for port in (ssh_port, keeper_port, probe_port):
+                wait_for_port(port, process, lambda: proxy.log)
+            yield proxy
+
+
+@contextlib.contextmanager
+def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
+    """The session's Secret and the writable folder, as the pod has them."""
+    directory = Path(tempfile.mkdtemp(prefix="bridge-proxy-"))
+    try:
+        directory.chmod(0o755)
+        settings, run = directory / "settings", directory / "run"
+        settings.mkdir()
+        run.mkdir()
+        files = {"host_key": keys.host_private, "authorized_keys": keys.client_public, "token": token}
+        for name, text in files.items():
+            (settings / name).write_text(text)
+            (settings / name).chmod(0o444 if os.getuid() == 0 else 0o600)  # of another uid's key sshd does not mind
+        (directory / "log").touch()
+        if os.getuid() == 0:
+            os.chown(run, UID, UID)
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def started(
+    directory: Path,
+    arguments: Sequence[str],
+    *,
+    environ: Mapping[bytes, bytes],
+    wrap: Sequence[str] = (),
+    settings: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the keeper; at the end of the block it is gone, and whatever it has started."""
+    folders = ("--settings", str(settings or directory / "settings"), "--run", str(directory / "run"))
+    command = [*container(), *wrap, *INTERPRETER, str(ENTRYPOINT), *folders, "--sshd", str(SSHD), *arguments]
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()  # with the namespace's parent goes its process 1 (--kill-child), and with that everything in it
+        process.wait()
+
+
+def container() -> list[str]:
+    """The command that runs another as process 1 of a pid namespace, unprivileged."""
+    new = ["/usr/bin/unshare", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]
+    drop = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]
+    if os.getuid() == 0:
+        return [*new, "--", "/usr/bin/setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", *drop, "--"]
+    return [*new, "--user", "--map-current-user", "--", "/usr/bin/setpriv", "--no-new-privs", "--"]
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, oldest first."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now, below the range that the kernel gives to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in found and sock.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    return found
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Callable[[], str] = str) -> None:
+    """Wait until something accepts there; fail at once if the process has ended."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+            raise AssertionError(f"ended with status {process.returncode} before it listened on {port}:\n{log()}")
+    raise AssertionError(f"nothing listens on {port} after {START_SECONDS:g} s:\n{log()}")
