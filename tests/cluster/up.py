@@ -137,10 +137,10 @@ def ensure_hop(settings: Settings) -> None:
             raise HarnessError(f"port {settings.root_port} of 127.0.0.1 is taken: another clone's cluster?") from error
         listener.listen(256)
         enter = ["nsenter", f"--net={network.namespace(settings.node.namespace)}"]
-        program = [str(settings.binaries / "hop"), f"127.0.0.1:{settings.api_port}"]
+        program = [str(settings.binaries / "hop"), str(listener.fileno()), f"127.0.0.1:{settings.api_port}"]
         with (settings.logs / "hop.log").open("ab") as log:
             process = subprocess.Popen(
-                ["sh", "-c", f'exec "$@" 3<&{listener.fileno()}', "sh", *enter, *program],
+                [*enter, *program],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -191,20 +191,22 @@ def apply_manifests(settings: Settings) -> None:
 
 def dns_answers(settings: Settings) -> bool:
     """Whether the service address of DNS gives kubernetes.default's address to the node."""
-    labels = f"kubernetes.default.svc.{settings.cluster_domain}".split(".")
-    name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
-    query = (
-        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x01\x00\x01"
-    )  # RFC 1035 4.1: one A query
     with system.in_network(network.namespace(settings.node.namespace)):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with client:
         client.settimeout(0.3)
         try:
-            client.sendto(query, (settings.dns_service, 53))
+            client.sendto(dns_query(settings), (settings.dns_service, 53))
             return socket.inet_aton(settings.api_service) in client.recv(512)
         except OSError:
             return False
+
+
+def dns_query(settings: Settings) -> bytes:
+    """A query for the address of kubernetes.default (RFC 1035, section 4.1)."""
+    labels = f"kubernetes.default.svc.{settings.cluster_domain}".split(".")
+    name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
+    return b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x01\x00\x01"
 
 
 # -- the laptop ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 // hop relays connections from one network namespace into another.
 //
-//	hop HOST:PORT
+//	hop DESCRIPTOR HOST:PORT
 //
-// Descriptor 3 is a listening socket. It was made in another namespace than the one that hop runs in, and a socket
+// DESCRIPTOR is a listening socket. It was made in another namespace than the one that hop runs in, and a socket
 // stays in the namespace in which it was made; so connections come in there, and go out to HOST:PORT here.
 package main
 
@@ -11,11 +11,19 @@ import (
 	"log"
 	"net"
 	"os"
+	"strconv"
 )
 
 func main() {
 	log.SetFlags(log.LstdFlags)
-	listener, err := net.FileListener(os.NewFile(3, "listener"))
+	if len(os.Args) != 3 {
+		log.Fatal("usage: hop DESCRIPTOR HOST:PORT")
+	}
+	descriptor, err := strconv.ParseUint(os.Args[1], 10, 32)
+	if err != nil {
+		log.Fatal(err)
+	}
+	listener, err := net.FileListener(os.NewFile(uintptr(descriptor), "listener"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -24,7 +32,7 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		go relay(incoming.(*net.TCPConn), os.Args[1])
+		go relay(incoming.(*net.TCPConn), os.Args[2])
 	}
 }
 

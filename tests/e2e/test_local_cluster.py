@@ -1,0 +1,390 @@
+"""The local cluster is what the other tests take it for."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster import down, network, node, system, up
+from tests.cluster.api import Api
+from tests.cluster.laptop import Laptop
+from tests.cluster.link import Link
+from tests.cluster.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.access import Cluster, Kubectl
+
+pytestmark = pytest.mark.local_cluster
+
+
+# -- what the laptop reaches ---------------------------------------------------------------------------------------
+def connects(laptop: Laptop, address: str, port: int, *, timeout: float = 0.5) -> bool:
+    """Whether a TCP connection from the laptop is accepted."""
+    with laptop.in_network():
+        client = socket.socket()
+    with client:
+        client.settimeout(timeout)
+        return client.connect_ex((address, port)) == 0
+
+
+def an_address_of_a_pod(settings: Settings) -> str:
+    pods = Api(settings.kubeconfig).get("/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns")
+    return str(pods["items"][0]["status"]["podIP"])
+
+
+def forbidden(settings: Settings) -> dict[str, tuple[str, int]]:
+    return {
+        "a pod": (an_address_of_a_pod(settings), 53),
+        "a service": (settings.api_service, 443),
+        "the DNS service": (settings.dns_service, 53),
+        "the kubelet": (settings.node.address, 10250),
+        "etcd": (settings.node.address, 2379),
+        "kube-proxy": (settings.node.address, 10256),
+    }
+
+
+@contextmanager
+def routes_by_hand(settings: Settings) -> Iterator[None]:
+    """Routes to pods and services, as root adds them who tries to get there."""
+    ranges = (settings.pod_range, settings.service_range, "default")
+    for one in ranges:
+        network.ip(settings.laptop_namespace, f"route add {one} via {settings.node.address}")
+    yield
+    for one in ranges:
+        network.ip(settings.laptop_namespace, f"route del {one}")
+
+
+def test_the_laptop_reaches_the_api_server(local_laptop: Laptop, settings: Settings) -> None:
+    assert connects(local_laptop, settings.node.address, settings.api_port, timeout=5)
+    assert local_laptop.run(["kubectl", "get", "--raw=/readyz"]).stdout == "ok"
+
+
+def test_the_laptop_reaches_nothing_else(local_laptop: Laptop, settings: Settings) -> None:
+    reached = [what for what, where in forbidden(settings).items() if connects(local_laptop, *where)]
+    assert not reached
+
+
+def test_the_laptop_reaches_nothing_else_by_routes_added_by_hand(local_laptop: Laptop, settings: Settings) -> None:
+    with routes_by_hand(settings):
+        reached = [what for what, where in forbidden(settings).items() if connects(local_laptop, *where)]
+    assert not reached
+
+
+def test_the_laptop_gets_no_answer_from_cluster_dns_over_udp(local_laptop: Laptop, settings: Settings) -> None:
+    with routes_by_hand(settings):
+        with local_laptop.in_network():
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with client:
+            client.settimeout(0.5)
+            client.sendto(up.dns_query(settings), (settings.dns_service, 53))
+            with pytest.raises(TimeoutError):
+                client.recv(512)
+
+
+# -- who is on it --------------------------------------------------------------------------------------------------
+def test_the_user_is_an_ordinary_one(local_laptop: Laptop, settings: Settings) -> None:
+    status = local_laptop.run(["cat", "/proc/self/status"]).stdout
+    fields = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    number = str(settings.user_id)
+    assert fields["Uid"].split() == [number] * 4
+    assert fields["Gid"].split() == [number] * 4
+    assert not fields["Groups"].strip()
+    assert all(int(fields[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    assert fields["NoNewPrivs"] == "0"
+    assert local_laptop.run(["id", "-un"]).stdout == f"{settings.user}\n"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "cat /home/dev/bridge/.cluster/kubeconfig",
+        "touch /etc/anything",
+        "touch /home/dev/bridge/anything",
+        "mount -t tmpfs none /mnt",
+        "ip link add x type dummy",
+        "nft list ruleset",
+        "kill -0 1",
+    ],
+)
+def test_the_user_may_not(local_laptop: Laptop, attempt: str) -> None:
+    assert local_laptop.run(["sh", "-c", attempt]).returncode != 0
+
+
+def test_the_user_may_make_namespaces_with_nft_in_them(local_laptop: Laptop) -> None:
+    inside = "nft add table inet t && nft list tables && mount -t tmpfs none /mnt && id -u"
+    result = local_laptop.run(["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-ec", inside])
+    assert result.stdout.split() == ["table", "inet", "t", "0"], result.stderr
+
+
+def test_the_user_may_open_devices_as_on_any_distribution(local_laptop: Laptop) -> None:
+    for device in ("/dev/fuse", "/dev/net/tun"):
+        result = local_laptop.run(["sh", "-c", f"! test -e {device} || : <> {device}"])
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_user_has_a_home_a_clone_and_the_commands(local_laptop: Laptop) -> None:
+    writable = "test -w ~ && test -w /tmp && test -w $XDG_RUNTIME_DIR"
+    script = f"pwd; {writable} && python -c 'import bridge; print(bridge.__file__)'"
+    result = local_laptop.run(["sh", "-ec", script])
+    assert result.stdout.split() == ["/home/dev/bridge", "/home/dev/bridge/bridge/__init__.py"], result.stderr
+    assert local_laptop.run(["bridge", "--help"]).returncode == 0
+
+
+def test_a_command_keeps_its_process_id_and_exit_code(local_laptop: Laptop) -> None:
+    with local_laptop.popen(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.read()) == process.pid
+    assert process.returncode == 7
+
+
+def test_a_command_gets_the_environment_byte_for_byte(local_laptop: Laptop) -> None:
+    value = "a\nb 'c' \"d\" $E " + "x" * 100_000
+    result = local_laptop.run(["python", "-c", "import os; print(os.environ['V'], end='')"], env={"V": value})
+    assert result.stdout == value
+
+
+def test_the_laptop_knows_its_processes(local_laptop: Laptop) -> None:
+    with local_laptop.popen(["sleep", "100"]) as process:
+        system.wait_until("it is listed", lambda: process.pid in local_laptop.processes(), timeout=5)
+        process.kill()
+    assert process.pid not in local_laptop.processes()
+
+
+def test_a_kubeconfig_of_a_service_account_has_only_its_rights(
+    local_laptop: Laptop, kubectl: Kubectl, namespace: str
+) -> None:
+    kubectl("create", "serviceaccount", "someone")
+    kubectl("create", "role", "look", "--verb=get,list", "--resource=pods")
+    kubectl("create", "rolebinding", "look", "--role=look", f"--serviceaccount={namespace}:someone")
+    path = local_laptop.make_kubeconfig("someone", namespace)
+    asked = [["get", "pods"], ["get", "secrets"], ["get", "pods", "--namespace=kube-system"]]
+    answers = [local_laptop.run(["kubectl", "--kubeconfig", path, *words]) for words in asked]
+    assert [answer.returncode for answer in answers] == [0, 1, 1]
+    assert "Forbidden" in answers[1].stderr
+
+
+# -- the link ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def link(settings: Settings) -> Iterator[Link]:
+    """The link, plain again afterwards."""
+    link = Link(settings)
+    yield link
+    link.restore()
+    assert link.describe() == "plain"
+
+
+def handshakes(laptop: Laptop, settings: Settings, count: int = 5) -> list[float]:
+    """How long TCP handshakes with the API server take, in milliseconds."""
+    times = []
+    for _ in range(count):
+        began = time.monotonic()
+        assert connects(laptop, settings.node.address, settings.api_port, timeout=10)
+        times.append((time.monotonic() - began) * 1000)
+    return times
+
+
+@contextmanager
+def open_connection(laptop: Laptop, settings: Settings) -> Iterator[socket.socket]:
+    with laptop.in_network():
+        client = socket.socket()
+    with client:
+        client.settimeout(5)
+        client.connect((settings.node.address, settings.api_port))
+        yield client
+
+
+def answered(client: socket.socket, *, timeout: float) -> bool:
+    """Whether the API server answers something (here: that this is no TLS)."""
+    client.settimeout(timeout)
+    try:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b"400" in client.recv(100)
+    except TimeoutError:
+        return False
+
+
+def test_delay_is_added_each_way(link: Link, local_laptop: Laptop, settings: Settings) -> None:
+    assert min(handshakes(local_laptop, settings)) < 10
+    link.slow(delay=25)
+    assert link.describe() == "delay 25 ms, loss 0 % each way"
+    assert 50 <= statistics.median(handshakes(local_laptop, settings)) < 70
+    link.restore()
+    assert min(handshakes(local_laptop, settings)) < 10
+
+
+def retransmitted(laptop: Laptop) -> int:
+    """TCP segments that the laptop sent again, ever."""
+    names, values = (line.split() for line in laptop.run(["grep", "^Tcp:", "/proc/net/snmp"]).stdout.splitlines())
+    return int(values[names.index("RetransSegs")])
+
+
+def test_lost_frames_are_sent_again(link: Link, local_laptop: Laptop, settings: Settings) -> None:
+    before = retransmitted(local_laptop)
+    link.slow(loss=20)
+    result = local_laptop.run(["kubectl", "get", "--raw=/openapi/v2"], timeout=100)
+    assert json.loads(result.stdout)["swagger"] == "2.0", result.stderr
+    assert retransmitted(local_laptop) > before
+
+
+def test_a_cut_link_is_noticed_at_once_and_mends(link: Link, local_laptop: Laptop, settings: Settings) -> None:
+    with open_connection(local_laptop, settings) as client:
+        link.cut()
+        with local_laptop.in_network():
+            other = socket.socket()
+        with other:
+            assert other.connect_ex((settings.node.address, settings.api_port)) == errno.ENETUNREACH
+        link.mend()
+        assert answered(client, timeout=10)
+
+
+@pytest.mark.parametrize("delay", [0, 5])
+def test_a_black_hole_says_nothing_and_mends(
+    link: Link, local_laptop: Laptop, settings: Settings, delay: float
+) -> None:
+    link.slow(delay=delay)
+    with open_connection(local_laptop, settings) as client:
+        link.black_hole()
+        assert not connects(local_laptop, settings.node.address, settings.api_port, timeout=0.5)
+        assert not answered(client, timeout=0.5)
+        link.mend()
+        client.settimeout(10)
+        assert b"400" in client.recv(100)
+
+
+def test_a_connection_outlives_a_change_of_the_delay(link: Link, local_laptop: Laptop, settings: Settings) -> None:
+    with open_connection(local_laptop, settings) as client:
+        link.slow(delay=10)
+        link.slow(delay=20)
+        link.slow()
+        assert answered(client, timeout=10)
+
+
+# -- the control plane ---------------------------------------------------------------------------------------------
+def test_the_usual_admission_plugins_are_on(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+    container = {"name": "x", "image": "bridge.local/debug:1"}
+    with pytest.raises(system.HarnessError, match='violates PodSecurity "restricted'):
+        kubectl.apply({**pod, "spec": {"containers": [container]}})
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce-")
+    limit = {"type": "Container", "max": {"memory": "64Mi"}}
+    named = {"metadata": {"name": "limits"}}
+    kubectl.apply({"apiVersion": "v1", "kind": "LimitRange", **named, "spec": {"limits": [limit]}})
+    greedy = {**container, "resources": {"limits": {"memory": "1Gi"}}}
+    with pytest.raises(system.HarnessError, match="maximum memory usage per Container is 64Mi"):
+        kubectl.apply({**pod, "spec": {"containers": [greedy]}})
+    kubectl("create", "quota", "none", "--hard=pods=0")
+    with pytest.raises(system.HarnessError, match="exceeded quota: none"):
+        kubectl.apply({**pod, "spec": {"containers": [container]}})
+
+
+def test_a_restart_of_the_api_server_leaves_the_cluster_healthy(
+    cluster: Cluster, kubectl: Kubectl, settings: Settings
+) -> None:
+    kubectl("create", "deployment", "web", "--image=bridge.local/web:1")
+    kubectl.rollout("deployment/web")
+    before = (settings.run / "component-kube-apiserver").read_text()
+    up.restart_apiserver(settings)
+    assert (settings.run / "component-kube-apiserver").read_text() != before
+    kubectl("scale", "deployment/web", "--replicas=2")
+    kubectl.rollout("deployment/web")
+    pods = kubectl.json("get", "pods")["items"]
+    assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0, 0]
+
+
+# -- its life ------------------------------------------------------------------------------------------------------
+def say_nothing(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) -> None:
+    records = {path.name: path.read_text() for path in settings.run.iterdir() if path.is_file()}
+    up.up(settings, say_nothing)
+    assert {path.name: path.read_text() for path in settings.run.iterdir() if path.is_file()} == records
+
+
+@pytest.fixture
+def second() -> Iterator[Settings]:
+    """A second cluster of its own, which tests may break."""
+    settings = Settings(name="bridge-check", root_port=16444)
+    up.up(settings, say_nothing)
+    yield settings
+    down.down(settings)
+
+
+def test_down_leaves_nothing(second: Settings) -> None:
+    laptop = Laptop(second)
+    with laptop.popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True) as forgotten:
+        Link(second).slow(delay=1)
+        traces = traces_of(second)
+        assert traces
+        down.down(second)
+        assert forgotten.wait(5) == -9
+    assert traces_of(second) == []
+    assert not second.state.exists()
+
+
+def traces_of(settings: Settings) -> list[str]:
+    """Whatever of a cluster can be seen from the root namespaces."""
+    processes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) != os.getpid() and belongs(process, settings):
+            processes.append(f"process {process.name}")
+    return [*down.left_over(settings), *processes]
+
+
+def belongs(process: Path, settings: Settings) -> bool:
+    """Whether a process is in a cgroup of the cluster, or of its command line."""
+    try:
+        about = (process / "cgroup").read_text() + (process / "cmdline").read_text()
+    except OSError:
+        return False
+    return f"/{settings.name}-" in about or f"{settings.state}" in about
+
+
+@pytest.mark.parametrize("victim", ["node", "hop", "laptop"])
+def test_up_helps_after_a_part_was_killed(second: Settings, victim: str) -> None:
+    process = system.load(second.run / victim)
+    assert process is not None
+    process.end()
+    up.up(second, say_nothing)
+    assert Laptop(second).run(["kubectl", "get", "--raw=/readyz"]).stdout == "ok"
+
+
+def test_a_component_that_is_killed_comes_back(second: Settings) -> None:
+    record = second.run / "component-kubelet"
+    before = record.read_text()
+    system.run(node.command(second, ["kill", "-9", before]))
+    system.wait_until("kubelet runs again", lambda: record.exists() and record.read_text() != before, timeout=20)
+
+
+def test_a_state_of_another_machine_is_not_used(second: Settings) -> None:
+    down.down(second, keep_state=True)
+    (second.state / "origin").write_text("another machine's")
+    stray = second.state / "etcd" / "stray"
+    stray.touch()
+    up.up(second, say_nothing)
+    assert not stray.exists()
+
+
+def test_a_warm_start_keeps_what_was_there(second: Settings) -> None:
+    api = Api(second.kubeconfig)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}}
+    assert api.request("POST", "/api/v1/namespaces/default/configmaps", body)[0] == 201
+    down.down(second, keep_state=True)
+    assert down.left_over(second) == []
+    up.up(second, say_nothing)
+    assert api.get("/api/v1/namespaces/default/configmaps/kept")
