@@ -54,6 +54,10 @@ class EventLoop:
         finally:
             future.cancel()  # no effect on one that is done
 
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start ``coroutine`` on the loop and go on; the future's ``cancel`` cancels it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Have the loop call ``function(*args)`` soon. Callable from any thread."""
         self.loop.call_soon_threadsafe(function, *args)

@@ -2,8 +2,9 @@
 
     python -m tests.bench.tunnel [--rounds N] [--seconds S] [--only WORD] [--websocket] [--profile FILE]
 
-Bytes go  load -> (bridge | ssh -L) -> sshd -> echo  and, inbound,  load -> sshd -> (bridge | ssh -R) -> echo;  each is a
-process of its own. Printed are medians over the rounds, and bridge's as a ratio of ssh's: machine and load cancel out.
+Bytes go  load -> (bridge | ssh -L) -> sshd -> echo  and, inbound,  load -> sshd -> (bridge | ssh -R) -> echo;  each is
+a process of its own. Printed are medians over the rounds, and bridge's as a ratio of ssh's: machine and load cancel
+out.
 With --websocket bridge goes through a port-forward server in a further process, as it does through the API server.
 """
 
@@ -43,11 +44,11 @@ BULK = 200 * 1024 * 1024
 CHUNK = bytes(256 * 1024)
 
 
-# -- the servers at the far end ------------------------------------------------------------------------------------------
+# -- the servers at the far end ----------------------------------------------------------------------------------------
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes; after ``D`` and 8 bytes of size sends that many; after ``U`` counts, and says so at the end."""
+    """Sends back what comes; after ``D`` and 8 bytes of size sends that many; after ``U`` it counts."""
 
     def __init__(self) -> None:
         self.mode = b""
@@ -92,7 +93,7 @@ def serve_echo(sock: socket.socket) -> None:
     uvloop.run(main())
 
 
-# -- the two tunnels -----------------------------------------------------------------------------------------------------
+# -- the two tunnels ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,7 @@ async def connect_directly(sshd: Sshd) -> Connection:
     return connection
 
 
-def run_bridge(
-    sshd: Sshd, url: str, outbound: socket.socket, inbound: int, echo: int, ready, profile: str
-) -> None:
+def run_bridge(sshd: Sshd, url: str, outbound: socket.socket, inbound: int, echo: int, ready, profile: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -182,11 +181,22 @@ def running_ssh(sshd: Sshd, directory: Path, outbound: int, inbound: int, echo: 
     key.write_text(sshd.keys.client_private)
     key.chmod(0o600)
     known.write_text(f"[127.0.0.1]:{sshd.port} {sshd.keys.host_public}\n")
-    options = ["UserKnownHostsFile=" + str(known), "ExitOnForwardFailure=yes", "Ciphers=aes128-gcm@openssh.com", "LogLevel=ERROR"]
+    options = [
+        "UserKnownHostsFile=" + str(known),
+        "ExitOnForwardFailure=yes",
+        "Ciphers=aes128-gcm@openssh.com",
+        "LogLevel=ERROR",
+    ]
     command = ["ssh", "-N", "-F", "none", "-i", str(key), "-p", str(sshd.port)]
     for option in options:
         command += ["-o", option]
-    command += ["-L", f"{outbound}:127.0.0.1:{echo}", "-R", f"127.0.0.1:{inbound}:127.0.0.1:{echo}", f"{sshd.user}@127.0.0.1"]
+    command += [
+        "-L",
+        f"{outbound}:127.0.0.1:{echo}",
+        "-R",
+        f"127.0.0.1:{inbound}:127.0.0.1:{echo}",
+        f"{sshd.user}@127.0.0.1",
+    ]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         for port in (outbound, inbound):
@@ -201,7 +211,7 @@ def running_ssh(sshd: Sshd, directory: Path, outbound: int, inbound: int, echo: 
         child.wait(10)
 
 
-# -- the load ------------------------------------------------------------------------------------------------------------
+# -- the load ----------------------------------------------------------------------------------------------------------
 
 
 class Asker(asyncio.Protocol):
@@ -239,7 +249,9 @@ async def ask(port: int, connections: int, seconds: float) -> list[float]:
     loop = asyncio.get_running_loop()
     took: list[float] = []
     until = time.perf_counter() + seconds
-    askers = await asyncio.gather(*(loop.create_connection(lambda: Asker(until, took), "127.0.0.1", port) for _ in range(connections)))
+    askers = await asyncio.gather(
+        *(loop.create_connection(lambda: Asker(until, took), "127.0.0.1", port) for _ in range(connections))
+    )
     errors = [error for error in await asyncio.gather(*(asker.done for _, asker in askers)) if error]
     assert not errors, errors[:3]
     return took
@@ -405,7 +417,9 @@ def main() -> None:
             stack.enter_context(process(run_port_forward, sshd.port, urls))
             url = urls.get(timeout=10)
         sshd_only = Sshd(port=sshd.port, user=sshd.user, keys=sshd.keys, process=None, log=sshd.log)
-        bridge = stack.enter_context(process(run_bridge, sshd_only, url, out, in_port, echo_port, ready, options.profile))
+        bridge = stack.enter_context(
+            process(run_bridge, sshd_only, url, out, in_port, echo_port, ready, options.profile)
+        )
         assert ready.wait(20)
         ways = {
             "out": [Way("bridge", out_port, bridge.pid)],

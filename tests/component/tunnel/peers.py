@@ -13,10 +13,10 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows import ws_create_server as create_websocket_server
@@ -24,6 +24,9 @@ from picows import ws_create_server as create_websocket_server
 from bridge.plan.endpoint import Endpoint
 from bridge.tunnel.keys import SessionKeys, make_session_keys
 from bridge.tunnel.stream import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 

@@ -1,0 +1,132 @@
+"""Opening streams: what the API server and the kubelet may answer."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import ssl
+import subprocess
+
+import pytest
+
+from bridge.plan.endpoint import Endpoint
+from bridge.tunnel.ssh import connect
+from bridge.tunnel.stream import StreamError, open_stream
+from tests.component.tunnel.peers import free_port, port_forward
+from tests.component.tunnel.talk import Collect, echo, serving
+
+
+class Nobody:
+    def stream_received(self, data):
+        pass
+
+    def stream_lost(self, error):
+        pass
+
+    pause_writing = resume_writing = lambda self: None
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "passing"),
+    [(401, "Unauthorized", False), (403, "pods is forbidden", False), (404, "pods not found", True), (500, "no", True)],
+)
+def test_the_api_servers_no_is_told_with_its_reason(run, status, message, passing):
+    async def main():
+        async with port_forward(1) as server:
+            server.refuse = (status, json.dumps({"kind": "Status", "message": message, "code": status}).encode())
+            with pytest.raises(StreamError, match=message) as caught:
+                await open_stream(server.endpoint, Nobody())
+            assert caught.value.status == status
+            assert caught.value.passing is passing
+            assert bool(caught.value.hint) == (status < 404)
+
+    run(main())
+
+
+def test_a_no_without_a_status_object_is_told_too(run):
+    async def main():
+        async with port_forward(1) as server:
+            server.refuse = (502, b"bad gateway says the load balancer")
+            with pytest.raises(StreamError, match="bad gateway"):
+                await open_stream(server.endpoint, Nobody())
+
+    run(main())
+
+
+def test_credentials_are_sent_and_never_shown(run):
+    async def main():
+        async with port_forward(1) as server:
+            endpoint = dataclasses.replace(server.endpoint, headers={"Authorization": "Bearer s3cret"})
+            stream = await open_stream(endpoint, Nobody())
+            assert server.requests[0].headers["Authorization"] == "Bearer s3cret"
+            assert server.requests[0].headers["Sec-WebSocket-Protocol"] == "v4.channel.k8s.io"
+            assert "s3cret" not in repr(endpoint)
+            stream.abort()
+
+    run(main())
+
+
+def test_an_api_server_that_is_not_there_may_come_back(run):
+    async def main():
+        with pytest.raises(StreamError) as caught:
+            await open_stream(Endpoint(url=f"ws://127.0.0.1:{free_port()}/x"), Nobody())
+        assert caught.value.passing
+
+    run(main())
+
+
+def test_an_api_server_that_says_nothing_is_given_up(run):
+    async def silence(reader, writer):
+        await reader.read()
+        await reader.read()
+
+    async def main():
+        async with serving(silence) as port:
+            with pytest.raises(StreamError, match=r"0\.2 s") as caught:
+                await open_stream(Endpoint(url=f"ws://127.0.0.1:{port}/x"), Nobody(), within=0.2)
+            assert caught.value.passing
+
+    run(main())
+
+
+def test_the_kubelets_reason_ends_the_stream(run, sshd):
+    """sshd isn't up yet: the upgrade succeeds all the same, and the error channel says why it was for nothing."""
+
+    async def main():
+        async with port_forward(free_port()) as server:
+            with pytest.raises(StreamError, match="error forwarding port") as caught:
+                await connect(server.endpoint, sshd.keys)
+            assert caught.value.passing
+
+    run(main())
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=kubernetes"
+    names = ["-addext", "subjectAltName=DNS:kubernetes"]
+    subprocess.run([*command.split(), *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return key, cert
+
+
+def test_the_server_is_verified_under_the_name_that_the_kubeconfig_says(run, sshd, certificate):
+    key, cert = certificate
+    serverside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serverside.load_cert_chain(cert, key)
+    ours = ssl.create_default_context(cafile=cert)
+
+    async def main():
+        async with port_forward(sshd.port, ssl=serverside) as server, serving(echo) as port:
+            endpoint = dataclasses.replace(server.endpoint, ssl=ours)
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the server's, about the next line
+            with pytest.raises(StreamError, match=r"(?i)certificate"):
+                await connect(endpoint, sshd.keys, user=sshd.user)
+            endpoint = dataclasses.replace(endpoint, server_hostname="kubernetes")
+            async with await connect(endpoint, sshd.keys, user=sshd.user) as connection:
+                transport, protocol = await connection.create_connection(Collect, "127.0.0.1", port)
+                transport.write(bytes(3_000_000))
+                assert await protocol.wait_for(3_000_000) == bytes(3_000_000)
+
+    run(main())
