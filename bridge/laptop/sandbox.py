@@ -19,7 +19,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Sandbox:
         self._ids = itertools.count(1)
         self._control, control = _pair()
         self._updates, updates = _pair()
+        self._updates.setblocking(False)
         supply_end, supply = _pair()
         self._supply = _Supply(supply_end)
         self._processes: list[Process] = []
@@ -68,12 +69,13 @@ class Sandbox:
     # ---- what bridge holds of it ----------------------------------------------------------------------------------
     def ready(self) -> None:
         """Wait until the namespaces, rules and mounts are there. Raises SandboxError."""
+        if self._table is not None:  # without the lock, which ``end`` holds for long: this is asked on the event loop
+            return
         with self._lock:
-            if self._sockets:
-                return
-            self._sockets = [socket.socket(fileno=fd) for fd in self._reply(0, _ANSWER)[1]]
-            self._namespace = namespace_of(self._init.pid)
-            self._table = ListenTable(self._init.pid)
+            if self._table is None:
+                self._sockets = [socket.socket(fileno=fd) for fd in self._reply(0, _ANSWER)[1]]
+                self._namespace = namespace_of(self._init.pid)
+                self._table = ListenTable(self._init.pid)
 
     @property
     def listener(self) -> socket.socket:
@@ -174,10 +176,18 @@ class Sandbox:
             await asyncio.sleep(0.02)  # the kernel tells nobody when a socket starts to listen
         return True
 
-    def redirect_laptop_ports(self, ports4: Iterable[int], ports6: Iterable[int]) -> None:
-        """Connections to these ports of 127.0.0.1 and ::1 come to the listener. Does not wait (for the event loop)."""
-        with suppress(messages.Closed):  # init is gone: whoever waits for the process learns it
+    def redirect_laptop_ports(self, ports4: Iterable[int], ports6: Iterable[int]) -> bool:
+        """Have connections to these ports of 127.0.0.1 and ::1 come to the listener.
+
+        For the event loop: does not wait. False when init was too busy to take it: to be said again.
+        """
+        try:
             messages.send(self._updates, {"ports4": sorted(ports4), "ports6": sorted(ports6)})
+        except BlockingIOError:
+            return False
+        except messages.Closed:
+            pass  # init is gone: whoever waits for the process learns it
+        return True
 
     async def dial_inside(
         self, protocol_factory: Callable[[], asyncio.Protocol], host: str, port: int

@@ -78,16 +78,14 @@ def _restore_signals(ignored: Iterable[int]) -> None:
 
 def _exec(command: Command) -> None:
     """execvpe(3): PATH is the new environment's; a script without an interpreter line is sh's. Raises OSError."""
-    denied: OSError | None = None
-    missing: OSError | None = None
+    failed: OSError | None = None
     for path in candidates(command.argv[0], command.env.get(b"PATH")):
         try:
             _exec_file(path, command)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            missing = missing if missing and missing.filename else _about(error, path)
-        except PermissionError as error:
-            denied = denied or _about(error, path)
-    raise denied or missing or FileNotFoundError(2, "", os.fsdecode(command.argv[0]))
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            if os.path.lexists(path):  # a folder that may not be searched counts as one without the file
+                failed = failed or OSError(error.errno, error.strerror, os.fsdecode(path))
+    raise failed or FileNotFoundError(2, "", os.fsdecode(command.argv[0]))
 
 
 def _exec_file(path: bytes, command: Command) -> None:
@@ -97,11 +95,6 @@ def _exec_file(path: bytes, command: Command) -> None:
         if error.errno != _ENOEXEC:
             raise
     os.execve(b"/bin/sh", [b"sh", path, *command.argv[1:]], command.env)
-
-
-def _about(error: OSError, path: bytes) -> OSError:
-    """The error with the file in it, if it is there: then what is missing is its interpreter."""
-    return OSError(error.errno, error.strerror, os.fsdecode(path)) if os.path.lexists(path) else error
 
 
 def candidates(name: bytes, search: bytes | None) -> list[bytes]:

@@ -1,0 +1,83 @@
+"""``localhost`` in the sandbox: what the process has there itself, else the laptop's servers, else the pod's sidecars.
+
+Loopback inside is the kernel's own, so what the process has there costs nothing. The rules send to bridge only the
+ports that listen on the laptop's loopback, or on the pod's; ``Localhost`` keeps the first of these up to date, and
+has the process's own ports published on the laptop.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bridge.laptop.listeners import Listener, ListenTable, ports4, ports6
+
+if TYPE_CHECKING:
+    from bridge.laptop.published import Published
+    from bridge.laptop.sandbox import Sandbox
+
+INTERVAL = 0.3
+"""Seconds between two looks at who listens: the kernel does not tell. One look reads four small files."""
+
+
+class Way(Enum):
+    """Where a connection can be made from."""
+
+    INSIDE = "inside"
+    LAPTOP = "laptop"
+    POD = "pod"
+
+
+def ways(
+    destination: tuple[str, int], *, pod_ips: Collection[str] = (), pod_ports: Collection[int] = ()
+) -> tuple[Way, ...]:
+    """The ways to try, in order, for a connection that came to the listener; each to the same host and port. Pure.
+
+    ``pod_ports``: the ports that other containers have on the pod's loopback.
+    """
+    host, port = destination
+    beside = (Way.POD,) if port in pod_ports else ()
+    if ipaddress.ip_address(host).is_loopback:
+        return (Way.INSIDE, Way.LAPTOP, *beside)
+    if host in pod_ips:
+        return (Way.INSIDE, *beside)
+    return (Way.POD,)
+
+
+@dataclass(frozen=True)
+class Redirected:
+    """The laptop's ports that the rules send to bridge: of 127.0.0.1 and of ::1."""
+
+    ports4: frozenset[int] = frozenset()
+    ports6: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, laptop: Collection[Listener], inside: Collection[Listener], published: Collection[int]) -> "Redirected":
+        """What listens on the laptop, without what is the process's own: there, or published here by bridge."""
+        return cls(ports4(laptop) - ports4(inside) - set(published), ports6(laptop) - ports6(inside))
+
+
+class Localhost:
+    """Keeps both sides' ports in step. ``run`` is a task for the event loop, until it is cancelled."""
+
+    def __init__(self, box: "Sandbox", published: "Published") -> None:
+        self._box = box
+        self._published = published
+        self._redirected = Redirected()
+
+    async def run(self) -> None:
+        """Look, tell what has changed, again and again."""
+        with ListenTable("self") as laptop:
+            while True:
+                await self.look(laptop.read())
+                await asyncio.sleep(INTERVAL)
+
+    async def look(self, laptop: Collection[Listener]) -> None:
+        """One look, given who listens on the laptop."""
+        inside = self._box.listeners()
+        redirected = Redirected.of(laptop, inside, self._published.ports)
+        if redirected != self._redirected and self._box.redirect_laptop_ports(redirected.ports4, redirected.ports6):
+            self._redirected = redirected
+        await self._published.update({each.port for each in inside})

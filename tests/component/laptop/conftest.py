@@ -1,0 +1,105 @@
+"""Programs are started in a sandbox by an ordinary user, as developers are; peers run here.
+
+When the tests run as root, the user is 4242, who may not be able to read this checkout: so the driver, bridge and the
+two libraries that it needs are copied to a folder that anybody can read.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+import bridge
+from tests.component.laptop.peers import Echo, Nameserver
+
+USER = 4242
+
+
+class Laptop:
+    """Where the ordinary user works: ``home`` is theirs, ``lib`` has bridge."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self._lib = folder / "lib"
+        self.interpreter = os.path.realpath(sys.executable)
+        folder.chmod(0o755)
+        self.home.mkdir()
+        for package in (bridge, psutil, uvloop):
+            source = Path(package.__file__).parent
+            shutil.copytree(source, self._lib / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(Path(__file__).with_name("driver.py"), self._lib)
+        if os.geteuid() == 0:
+            os.chown(self.home, USER, USER)
+
+    def as_user(self, *command: str) -> list[str]:
+        if os.geteuid() != 0:
+            return list(command)
+        return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
+
+    @property
+    def uid(self) -> int:
+        return os.geteuid() or USER
+
+    def argv(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        return self.as_user(self.interpreter, str(self._lib / "driver.py"), *options, "--", *command)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        path = "/usr/local/bin:/usr/bin:/bin"
+        return {"PATH": path, "HOME": str(self.home), "PYTHONPATH": str(self._lib), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, *command: str, options: tuple[str, ...] = (), **more) -> "subprocess.Popen[str]":
+        settings = {"cwd": self.home, "env": self.environment, "text": True, "stdout": subprocess.PIPE} | more
+        return subprocess.Popen(self.argv(*command, options=options), **settings)
+
+    def run(self, *command: str, options: tuple[str, ...] = (), **more) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a sandbox to its end."""
+        settings = {"cwd": self.home, "env": self.environment, "text": True, "timeout": 60} | more
+        return subprocess.run(self.argv(*command, options=options), capture_output=True, check=False, **settings)
+
+    def python(self, source: str, *arguments: str, options: tuple[str, ...] = (), **more):
+        """Run a Python program in a sandbox."""
+        return self.run(self.interpreter, "-I", "-c", source, *arguments, options=options, **more)
+
+
+@pytest.fixture(scope="session")
+def laptop() -> Iterator[Laptop]:
+    with tempfile.TemporaryDirectory(prefix="bridge-test-") as folder:
+        yield Laptop(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def echo() -> Iterator[Echo]:
+    with Echo() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nameserver() -> Iterator[Nameserver]:
+    with Nameserver() as server:
+        yield server
+
+
+@pytest.fixture
+def cleanup() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def in_sandbox(namespace: int) -> list[int]:
+    """Pids of the processes in a network namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "ns/net").stat().st_ino == namespace:
+                    found.append(int(entry.name))
+    return found

@@ -1,0 +1,149 @@
+"""A bridge without a cluster: the sandbox, with a tunnel that ends on this machine's loopback.
+
+    driver.py [--route HOST:PORT=PORT]... [--nameserver ADDRESS=PORT] [--events FILE] [--grace S] -- COMMAND [ARG]...
+
+Run as an ordinary user by the tests. What the sandbox connects to is connected to the loopback port that a route
+names, and refused elsewhere; DNS goes by TCP to a nameserver on a loopback port. Ends with the command's exit code.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bridge.errors import BridgeError
+from bridge.laptop.dns import DnsServer
+from bridge.laptop.localhost import Localhost, Way, ways
+from bridge.laptop.published import Published
+from bridge.laptop.sandbox import Sandbox, sandbox
+from bridge.laptop.settings import NetworkSettings
+from bridge.tunnel.loop import EventLoop
+from bridge.tunnel.outbound import Dial, Outbound
+from bridge.tunnel.relay import End
+
+POD_IP = "10.42.0.7"
+NAMESERVER = "10.43.0.10"
+RESOLV_CONF = f"""\
+search ns.svc.cluster.local svc.cluster.local cluster.local
+nameserver {NAMESERVER}
+options ndots:5
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--route", action="append", default=[])
+    parser.add_argument("--nameserver", type=int, default=0)
+    parser.add_argument("--pod-port", action="append", type=int, default=[])
+    parser.add_argument("--hosts", default=f"{POD_IP}\ttasks-pod\n10.43.0.99\taliased\n")
+    parser.add_argument("--events", default=os.devnull)
+    parser.add_argument("--grace", type=float, default=2.0)
+    parser.add_argument("--cwd", default=None)
+    parser.add_argument("command", nargs="+")
+    return parser.parse_args(argv)
+
+
+class Accepted(End):
+    """A connection to a published port, relayed into the sandbox."""
+
+    def __init__(self, box: Sandbox, port: int) -> None:
+        super().__init__()
+        self._box, self._port = box, port
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._task = asyncio.ensure_future(self._dial())
+
+    async def _dial(self) -> None:
+        try:
+            await self._box.dial_inside(lambda: End(self), "localhost", self._port)
+        except OSError:
+            self.reset()
+
+
+class Services:
+    """What runs on the event loop beside the process."""
+
+    def __init__(self, box: Sandbox, options: argparse.Namespace, events: Callable[[object], None]) -> None:
+        self._box = box
+        self._options = options
+        self._routes = dict(route.rpartition("=")[::2] for route in options.route)
+        self._published = Published(lambda port: Accepted(box, port), events)
+        self._localhost = Localhost(box, self._published)
+
+    async def start(self) -> None:
+        self._outbound = Outbound(self._box.listener, self._route)
+        self._dns = DnsServer(self._dial_from_the_pod, [NAMESERVER], sockets=self._box.dns_sockets)
+        await self._outbound.start()
+        await self._dns.start()
+        self._watch = asyncio.ensure_future(self._localhost.run())
+
+    async def stop(self) -> None:
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
+        await self._published.stop()
+        await self._dns.stop()
+        await self._outbound.stop()
+
+    def _route(self, destination: tuple[str, int]) -> list[Dial]:
+        loop = asyncio.get_running_loop()
+        dials = {
+            Way.INSIDE: self._box.dial_inside,
+            Way.LAPTOP: loop.create_connection,
+            Way.POD: self._dial_from_the_pod,
+        }
+        return [dials[way] for way in ways(destination, pod_ips=[POD_IP], pod_ports=self._options.pod_port)]
+
+    async def _dial_from_the_pod(self, factory: Callable[[], asyncio.Protocol], host: str, port: int):
+        if (host, port) == (NAMESERVER, 53) and self._options.nameserver:
+            there = self._options.nameserver
+        elif f"{host}:{port}" in self._routes:
+            there = int(self._routes[f"{host}:{port}"])
+        else:
+            raise ConnectionRefusedError(f"no route to {host}:{port}")
+        return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", there)
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with Path(options.events).open("a") as events, sandbox(grace=options.grace) as box:
+        signal.signal(signal.SIGTERM, lambda *_: box.end())
+        loop = EventLoop()
+        loop.start()
+        box.apply(
+            NetworkSettings.of_pod(
+                resolv_conf=RESOLV_CONF,
+                hosts=options.hosts,
+                pod_ips=[POD_IP],
+                pod_ports=options.pod_port,
+                laptop_name=socket.gethostname(),
+            )
+        )
+
+        def tell(event: object) -> None:
+            print(json.dumps({type(event).__name__: vars(event)}), file=events, flush=True)
+
+        services = Services(box, options, tell)
+        loop.run(services.start())
+        try:
+            process = box.start(options.command, dict(os.environb), options.cwd or str(Path.cwd()))
+            ended = process.wait()
+            box.end()
+        finally:
+            loop.run(services.stop())
+            loop.close()
+        return ended.exit_code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BridgeError as error:
+        print(f"{error.message}\n{error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
