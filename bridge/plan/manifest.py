@@ -112,11 +112,14 @@ def dry_run_pod(replica_set: Object) -> Object:
     return {**template, "apiVersion": "v1", "kind": "Pod", "metadata": metadata}
 
 
-def build_bare_proxy(settings: ProxySettings) -> Proxy:
-    """Build the proxy of a session without target: a pod of its own, which no Service selects."""
+def build_bare_proxy(settings: ProxySettings, ports: Sequence[PortMap] = ()) -> Proxy:
+    """Build the proxy of a session without target: a pod of its own, which no Service selects.
+
+    ``ports``: what was exposed, at the pod's own address.
+    """
     container = {"name": "bridge", "resources": copy.deepcopy(ALONE)}
     template: Object = {"metadata": {}, "spec": {"containers": [container], "automountServiceAccountToken": False}}
-    _become_proxy(template, container, settings, ())
+    _become_proxy(template, container, settings, ports)
     return Proxy(_replica_set(template, secret_name(settings.session), settings, target=""))
 
 

@@ -1,0 +1,111 @@
+"""What a session changes in the cluster, each with its way back.
+
+    claim       the undo record is written on the target
+    create      Secret and ReplicaSet: the proxy pod
+    take out    the original's replicas are set to 0; they are in the record before
+    put back    the replicas as they were, the record gone (one patch: both or neither)
+    remove      the session's objects, waited for
+
+Somebody else may change the target at any time: read, decide purely (``plan.undo``), patch what was read, and again
+when the API server says that it has changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.cluster.errors import Conflict, NotFound
+from bridge.errors import ClusterError, TargetError
+from bridge.plan.manifest import owned_by
+from bridge.plan.names import secret_name
+from bridge.plan.objects import SESSION_LABEL, Object, labels_of, name_of
+from bridge.plan.undo import UndoRecord, record_of, record_patch, replicas_of, restore_patch, swap_patch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.cluster import Cluster
+
+TRIES = 8
+"""How often a patch is decided again because the target changed in between."""
+
+
+class Target:
+    """The workload that a session swaps."""
+
+    def __init__(self, cluster: Cluster, record: UndoRecord) -> None:
+        self.record = record
+        self._cluster = cluster
+
+    def claim(self) -> None:
+        """Write the undo record on the target. TargetError when somebody else's is there by now."""
+
+        def patch(workload: Object) -> Object:
+            if workload["metadata"]["uid"] != self.record.uid:
+                raise TargetError(f"{self.record.target} was deleted and made anew", hint="Run the command again.")
+            return record_patch(workload, self.record)
+
+        self._patched(patch)
+
+    def take_out(self, keep: Callable[[UndoRecord], None]) -> None:
+        """Set the replicas to 0; ``keep`` gets the record, with the replicas of that moment, before it happens."""
+
+        def patch(workload: Object) -> Object:
+            change, self.record = swap_patch(workload, self.record)
+            keep(self.record)
+            return change
+
+        self._patched(patch)
+
+    def put_back(self) -> int:
+        """Undo what is still ours to undo, and the claim; return the replicas that the target has then."""
+        try:
+            return replicas_of(self._patched(lambda workload: restore_patch(workload, self.record.session)))
+        except NotFound:
+            return 0  # the target was deleted during the session: nothing to put back
+
+    def _patched(self, patch: Callable[[Object], Object | None]) -> Object:
+        path = self.record.path
+        for _ in range(TRIES):
+            workload = self.record.kind.stamp(self._cluster.get(path))
+            change = patch(workload)
+            if change is None:
+                return workload
+            try:
+                return self._cluster.patch(path, change)
+            except Conflict:
+                continue
+        raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")
+
+
+def refuse_if_claimed(workload: Object, now: str) -> None:
+    """Raise TargetError when a session holds ``workload``."""
+    record = record_of(workload)
+    if record is not None:
+        raise TargetError(
+            f"{record.target} is already swapped by {record.holder} (since {record.since}; it is {now} now)",
+            hint=f"If that session is dead: bridge restore {record.target} -n {record.namespace}",
+        )
+
+
+def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> None:
+    """Create the Secret, then the ReplicaSet that it owns: whatever deletes the one ends the other."""
+    namespace = cluster.namespace
+    owner = cluster.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
+    owner = {"apiVersion": "v1", "kind": "Secret", **owner}
+    cluster.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", owned_by(replica_set, owner))
+
+
+def remove_objects(cluster: Cluster, session: str) -> None:
+    """Delete the session's objects, the pod's ReplicaSet first: its pod is gone when the ReplicaSet is."""
+    namespace = cluster.namespace
+    replica_sets = f"/apis/apps/v1/namespaces/{namespace}/replicasets"
+    selector = f"{SESSION_LABEL}={session}"
+    for item in cluster.list_(replica_sets, label_selector=selector):
+        cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
+    cluster.delete(f"/api/v1/namespaces/{namespace}/secrets/{secret_name(session)}")
+
+
+def session_of(item: Object) -> str:
+    """Return the session that an object of ours belongs to."""
+    return labels_of(item)[SESSION_LABEL]

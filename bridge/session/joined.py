@@ -1,0 +1,162 @@
+"""The laptop and the pod, joined: which way each connection goes, on the event loop.
+
+    process -> anywhere          redirected in the sandbox -> Outbound -> a channel of the tunnel, or localhost
+    process -> names             DnsServer -> TCP to the pod's nameserver through the tunnel
+    cluster -> process           a port of the pod -> Inbound -> the process's port, inside the sandbox
+    browser -> process           Published: the process's ports on the laptop's own localhost
+    kubelet -> "ready?"          keeper -> `readiness`: does the process accept?
+
+Only wiring: laptop/ and tunnel/ do not know each other, this module hands the ones to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+from bridge.laptop.dns import DnsServer
+from bridge.laptop.localhost import Localhost, Way, ways
+from bridge.laptop.published import Published, Unavailable
+from bridge.session.inbox import Ready, TunnelLost
+from bridge.tunnel.inbound import Inbound
+from bridge.tunnel.outbound import Outbound
+from bridge.tunnel.relay import End
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bridge.laptop.published import Event
+    from bridge.laptop.sandbox import Sandbox
+    from bridge.laptop.settings import NetworkSettings
+    from bridge.plan.ports import PortMap
+    from bridge.session.inbox import Inbox
+    from bridge.session.narrator import Narrator
+    from bridge.tunnel.outbound import Dial
+    from bridge.tunnel.ssh import Connection
+
+ANSWER_WITHIN = 7.0
+"""Seconds that a readiness probe is held for a process that does not accept yet; the keeper gives up after 8."""
+LOOK = 0.02
+"""Seconds between two looks whether it accepts: the kernel tells nobody when a socket begins to listen."""
+
+
+class Joined:
+    """The relays of one session over one connection. ``async with`` on the event loop."""
+
+    def __init__(
+        self,
+        box: Sandbox,
+        connection: Connection,
+        network: NetworkSettings,
+        *,
+        ports: Sequence[PortMap],
+        inbox: Inbox,
+        narrator: Narrator,
+    ) -> None:
+        self._box = box
+        self._connection = connection
+        self._network = network
+        self._ports = ports
+        self._inbox = inbox
+        self._narrator = narrator
+        self._stack = AsyncExitStack()
+        self._started = asyncio.Event()
+
+    async def open(self) -> None:
+        """Start the relays. TunnelError when the pod refuses a port."""
+        self._published = Published(self._accept_published, self._tell_published)
+        outbound = Outbound(self._box.listener, self._route)
+        dns = DnsServer(
+            self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets
+        )
+        inbound = Inbound(self._connection, self._ports, self._dial_process, wait_accepting=self._wait_accepting)
+        for part in (outbound, dns, inbound):
+            await self._stack.enter_async_context(part)
+        self._stack.push_async_callback(self._published.stop)
+        self._keep(Localhost(self._box, self._published).run())
+        self._keep(self._notice_loss())
+
+    async def close(self) -> None:
+        """Stop the relays; what is open is reset."""
+        await self._stack.aclose()
+
+    def process_started(self) -> None:
+        """Note that there is a process: from now on a target without ports is ready."""
+        self._started.set()
+
+    async def readiness(self) -> bool:
+        """Answer a readiness probe: whether the process accepts, waiting a while until it does."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self._accepting()
+                self._inbox.put(Ready())
+                return True
+        return False
+
+    # ---- ways -----------------------------------------------------------------------------------------------------
+    def _route(self, destination: tuple[str, int]) -> Iterable[Dial]:
+        dials: dict[Way, Dial] = {
+            Way.INSIDE: self._box.dial_inside,
+            Way.LAPTOP: asyncio.get_running_loop().create_connection,
+            Way.POD: self._connection.create_connection,
+        }
+        there = ways(destination, pod_ips=self._network.pod_ips, pod_ports=self._network.pod_ports)
+        return [dials[way] for way in there]
+
+    async def _dial_process(
+        self, factory: Callable[[], asyncio.Protocol], _host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        return await self._box.dial_inside(factory, "localhost", port)
+
+    def _accept_published(self, port: int) -> asyncio.Protocol:
+        return _Dialling(lambda end: self._dial_process(lambda: End(end), "localhost", port))
+
+    def _tell_published(self, event: Event) -> None:
+        if isinstance(event, Unavailable):
+            self._narrator.warn(f"the process's port {event.port} is not on this laptop's localhost: {event.reason}")
+
+    # ---- the process ----------------------------------------------------------------------------------------------
+    async def _accepting(self) -> None:
+        await self._started.wait()
+        wanted = {port.laptop for port in self._ports}
+        while wanted and not wanted & self._box.listening():
+            await asyncio.sleep(LOOK)
+
+    async def _wait_accepting(self, port: int) -> None:
+        await self._box.wait_accepting(port, time.monotonic() + 3600)  # Inbound bounds it
+
+    async def _notice_loss(self) -> None:
+        error = await asyncio.shield(self._connection.closed)
+        if error is not None:
+            self._inbox.put(TunnelLost(error.message))
+
+    def _keep(self, coroutine: object) -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]  # a coroutine
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(stop)
+
+
+class _Dialling(End):
+    """An accepted connection whose other end is dialled first."""
+
+    __slots__ = ("_dial", "_task")
+
+    def __init__(self, dial: Callable[[End], object]) -> None:
+        super().__init__()
+        self._dial = dial
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._task = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await self._dial(self)  # type: ignore[misc]  # an awaitable
+        except OSError:
+            self.reset()

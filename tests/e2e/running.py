@@ -1,0 +1,104 @@
+"""`bridge run` as the tests see it: started on the laptop, read line by line, ended, and judged."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+
+class Laptop(Protocol):
+    """Where bridge runs: an ordinary user's machine that reaches the API server and nothing else."""
+
+    def popen(self, argv: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
+        """Start a program there."""
+
+
+class Output:
+    """A stream of a program, read as it comes, so that a test can wait for a line and a failure can show all."""
+
+    def __init__(self, stream: object) -> None:
+        self.text = ""
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)  # noqa: TID251
+        self._thread.start()
+
+    def wait_for(self, pattern: str, timeout: float) -> re.Match[str]:
+        """Wait until ``pattern`` is in the output."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not (match := re.search(pattern, self.text)):
+                left = deadline - time.monotonic()
+                assert left > 0, f"no {pattern!r} within {timeout} s in:\n{self.text}"
+                assert not self._ended, f"ended without {pattern!r}:\n{self.text}"
+                self._changed.wait(left)
+        return match
+
+    def close(self) -> None:
+        """Wait for the end of the stream."""
+        self._thread.join(10)
+
+    def _read(self, stream: object) -> None:
+        with suppress(ValueError):
+            for chunk in iter(lambda: stream.read1(65536), b""):  # type: ignore[attr-defined]
+                with self._changed:
+                    self.text += chunk.decode(errors="replace")
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Bridge:
+    """A running `bridge` command; as a context manager it is ended with SIGTERM if the test has not ended it."""
+
+    def __init__(self, laptop: Laptop, *argv: str, **options: object) -> None:
+        self.began = time.monotonic()
+        self.process = laptop.popen(
+            ["bridge", *argv],
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+        self.out = Output(self.process.stdout)
+        self.err = Output(self.process.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+            if self.process.poll() is None:
+                self.process.kill()
+        self.wait(10)
+        for stream in (self.process.stdout, self.process.stderr, self.process.stdin):
+            if stream:
+                stream.close()
+        if error is not None:
+            error.add_note(f"--- bridge's stderr\n{self.err.text}\n--- its stdout\n{self.out.text}")
+
+    def wait(self, timeout: float = 60) -> int:
+        """Wait for the end; return the exit code."""
+        code = self.process.wait(timeout)
+        self.out.close()
+        self.err.close()
+        return code
+
+    def swapped(self, timeout: float = 60) -> Self:
+        """Wait until the cluster's traffic goes to the laptop."""
+        self.err.wait_for(r"is now answered by", timeout)
+        return self

@@ -1,0 +1,157 @@
+"""The main job on the real cluster: `bridge run --swap`, as an ordinary user on the laptop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.running import Bridge
+from tests.e2e.workloads import client, deployment, manifest, service
+
+if TYPE_CHECKING:
+    from tests.cluster.access import AnyLaptop, Kubectl
+
+SERVER = "tests/e2e/apps/server.py"
+
+
+@pytest.fixture
+def shop(kubectl: Kubectl, namespace: str) -> str:
+    """A namespace with the web workload, its Service and a client pod, all up."""
+    kubectl.apply(manifest(deployment(), service(), client()))
+    kubectl.rollout("deployment/web")
+    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    return namespace
+
+
+def spec_of(kubectl: Kubectl, name: str = "deployment/web") -> Any:
+    return kubectl.json("get", name)["spec"]
+
+
+def ask(kubectl: Kubectl, url: str = "http://web/") -> str:
+    """What a pod of the cluster gets for ``url``."""
+    return kubectl("exec", "client", "--", "curl", "-sS", "--max-time", "10", url)
+
+
+def assert_restored(kubectl: Kubectl, before: Any, name: str = "deployment/web") -> None:
+    """The original serves as before, and nothing of ours is left in the namespace."""
+    kubectl.rollout(name)
+    after = kubectl.json("get", name)
+    assert after["spec"] == before
+    assert "bridge.internal" not in json.dumps(after)
+    left = kubectl("get", "secrets,replicasets,pods,configmaps", "-l", "bridge.internal/session", "-o", "name")
+    assert left == ""
+
+
+def bridge(laptop: AnyLaptop, namespace: str, *words: str, **options: Any) -> Bridge:
+    """`bridge run` in the namespace."""
+    return Bridge(laptop, "run", "-n", namespace, *words, **options)
+
+
+def test_the_cluster_is_answered_by_the_laptop_and_then_by_the_original(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    before = spec_of(kubectl)
+    assert "version=1" in ask(kubectl)
+    with bridge(laptop, shop, "--swap", "web", "--", "python", SERVER, "8080") as session:
+        session.swapped()
+        assert "laptop pid=" in ask(kubectl)
+        assert spec_of(kubectl) == {**before, "replicas": 0}
+        session.process.send_signal(signal.SIGTERM)
+        assert session.wait() == 0  # the server's own code for SIGTERM
+    assert_restored(kubectl, before)
+    assert "version=1" in ask(kubectl)
+
+
+def test_the_exit_code_is_the_process_s_own(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "-s", "deploy/web:web", "sh", "-c", "echo out; echo err >&2; exit 42") as session:
+        assert session.wait() == 42
+        assert session.out.text == "out\n"
+        assert "err\n" in session.err.text
+    assert_restored(kubectl, before)
+
+
+def test_without_swap_the_process_joins_the_cluster(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    names = ["web", f"web.{shop}", f"web.{shop}.svc", f"web.{shop}.svc.cluster.local", f"web.{shop}.svc.cluster.local."]
+    script = "; ".join(f"curl -sS --max-time 5 http://{name}/" for name in names)
+    with bridge(laptop, shop, "sh", "-c", script) as session:
+        assert session.wait() == 0
+        assert session.out.text.count("version=1") == len(names)
+    assert kubectl("get", "pods,secrets,replicasets", "-l", "bridge.internal/session", "-o", "name") == ""
+
+
+def test_expose_maps_ports(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with bridge(laptop, shop, "-s", "web", "-e", "9001:8080", "python", SERVER, "9001") as session:
+        session.swapped()
+        assert "laptop pid=" in ask(kubectl)
+
+
+def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        session.process.kill()
+        session.process.wait(10)
+    assert spec_of(kubectl)["replicas"] == 0
+    done = laptop.run(["bridge", "restore", "web", "-n", shop])
+    assert done.returncode == 0, done.stderr
+    assert "restored deployment/web" in done.stdout
+    assert_restored(kubectl, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_session_cleanly(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str, number: signal.Signals
+) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        session.process.send_signal(number)
+        session.wait()
+    assert_restored(kubectl, before)
+
+
+def test_mashing_ctrl_c_never_stops_the_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080", start_new_session=True) as session:
+        session.swapped()
+        for _ in range(5):
+            session.process.send_signal(signal.SIGINT)
+            time.sleep(0.1)  # noqa: TID251  # how a person mashes keys
+        session.wait()
+    assert_restored(kubectl, before)
+
+
+def test_the_environment_is_the_container_s(laptop: AnyLaptop, kubectl: Kubectl, namespace: str) -> None:
+    values = {"MULTI": "one\ntwo\n", "JSON": '{"a": "b c"}', "HUGE": "x" * 100_000, "QUOTES": """'"$HOME`id`"""}
+    env = [{"name": name, "value": value} for name, value in values.items()]
+    env.append({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    env.append({"name": "GREETING", "value": "hello $(JSON)"})
+    kubectl.apply(manifest(deployment(container={"env": env}), service()))
+    kubectl.rollout("deployment/web")
+    with bridge(
+        laptop, namespace, "-s", "web", "python", "-c", "import os, json; print(json.dumps(dict(os.environ)))"
+    ) as session:
+        assert session.wait() == 0
+        seen = json.loads(session.out.text)
+    assert {name: seen[name] for name in values} == values
+    assert seen["GREETING"] == 'hello {"a": "b c"}'
+    assert seen["VERSION"] == "1"  # the original image's own ENV line
+    assert seen["WEB_SERVICE_PORT"] == "80"
+    assert seen["HOME"] == laptop.run(["sh", "-c", "echo -n $HOME"]).stdout
+    assert seen["BRIDGE_TARGET"] == "deployment/web"
+    assert seen["POD_IP"].count(".") == 3
+
+
+def test_stdin_reaches_the_process(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with bridge(laptop, shop, "tr", "a-z", "A-Z", stdin=subprocess.PIPE) as session:
+        assert session.process.stdin
+        session.process.stdin.write(b"hello\n")
+        session.process.stdin.close()
+        assert session.wait() == 0
+        assert session.out.text == "HELLO\n"
