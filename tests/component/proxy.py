@@ -4,8 +4,8 @@
         # SSH at 127.0.0.1:proxy.ssh_port, user "bridge", keys in proxy.keys
 
 It runs as in a container: in a pid namespace of its own (the keeper is process 1, and nothing of it can stay), without
-capabilities, with no environment but ``environ``. Tests that run as root give it the uid 4242; others keep their own. The
-network is this machine's, so ports are free ones unless told, and ``listen`` is where inbound tests have the pod listen.
+capabilities, with no environment but ``environ``. Tests that run as root give it the uid 4242; others keep their own.
+The network is this machine's, so its ports are free ones; ``listen`` is where inbound tests have the pod listen.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def running_proxy(
     keys: SessionKeys | None = None,
     wrap: Sequence[str] = (),
 ) -> Iterator[RunningProxy]:
-    """Run one until the block ends. ``hold``: seconds that a probe waits. ``wrap``: a command to run the keeper with."""
+    """Run one until the block ends. ``hold``: seconds that a probe waits. ``wrap``: a command that runs the keeper."""
     ssh_port, keeper_port, probe_port = free_ports(3)
     proxy_keys, token = keys or make_session_keys(), secrets.token_hex(16)
     with settings_folder(proxy_keys, token) as directory:
