@@ -67,4 +67,5 @@ def broken(error: Exception) -> TunnelError:
     """Say what is wrong with the bytes that came."""
     if isinstance(error, TunnelError):
         return error
-    return TunnelError(f"the SSH connection to the pod broke: {error or type(error).__name__}")
+    kind = f"{type(error).__name__}: " if isinstance(error, LookupError | TypeError) or not str(error) else ""
+    return TunnelError(f"the SSH connection to the pod broke: {kind}{error}")

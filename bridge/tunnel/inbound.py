@@ -66,7 +66,12 @@ class Inbound:
 
     async def start(self) -> None:
         """Listen on every port, all asked for at once. TunnelError when the pod refuses one."""
-        await asyncio.gather(*(self._connection.listen(port.pod, self._to(port)) for port in self._ports))
+        listening = (self._connection.listen(port.pod, self._to(port)) for port in self._ports)
+        results = await asyncio.gather(*listening, return_exceptions=True)
+        for error in results:
+            if error is not None:
+                await self.stop()
+                raise error
 
     async def stop(self) -> None:
         """Take no more connections, and reset what is open."""
