@@ -7,7 +7,8 @@
         process.wait()
     # here no process of the tree is left, however it comes to here; and if bridge is killed, init ends them
 
-Control (apply, start, end) is blocking, for control threads. ``dial_inside`` runs on the event loop.
+Control (apply, start, end) blocks, and is for control threads; not for signal handlers, which may interrupt one of
+these in the middle. ``dial_inside`` and what is about ports is for the event loop.
 """
 
 import asyncio

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import queue
 import signal
 import socket
 import sys
@@ -113,7 +114,8 @@ def main() -> int:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGINT, lambda *_: None)
     with Path(options.events).open("a") as events, sandbox(grace=options.grace) as box:
-        signal.signal(signal.SIGTERM, lambda *_: box.end())
+        happened: queue.SimpleQueue[object] = queue.SimpleQueue()
+        signal.signal(signal.SIGTERM, lambda *_: happened.put(box.end))
         loop = EventLoop()
         loop.start()
         box.apply(
@@ -133,7 +135,10 @@ def main() -> int:
         loop.run(services.start())
         try:
             process = box.start(options.command, dict(os.environb), options.cwd or str(Path.cwd()))
-            ended = process.wait()
+            asyncio.run_coroutine_threadsafe(process.exited(), loop.loop).add_done_callback(happened.put)
+            while (what := happened.get()) == box.end:
+                box.end()
+            ended = what.result()
             box.end()
         finally:
             loop.run(services.stop())

@@ -85,9 +85,10 @@ def test_java_resolves_and_connects(laptop, echo, nameserver):
 
 
 def test_dig_sees_srv_ptr_and_a_name_that_does_not_exist(laptop, echo, nameserver):
-    script = "dig +short _http._tcp.tasks-db.ns.svc.cluster.local SRV; dig +short -x 10.1.2.3; dig nothing.example | grep status"
+    db = "tasks-db.ns.svc.cluster.local."
+    script = f"dig +short _http._tcp.{db} SRV; dig +short -x 10.1.2.3; dig nothing.example | grep status"
     done = laptop.run("sh", "-c", script, options=named(echo, nameserver))
-    assert done.stdout.splitlines()[:2] == ["0 100 80 tasks-db.ns.svc.cluster.local.", "tasks-db.ns.svc.cluster.local."]
+    assert done.stdout.splitlines()[:2] == [f"0 100 80 {db}", db]
     assert "NXDOMAIN" in done.stdout
 
 

@@ -64,7 +64,7 @@ def test_no_descriptor_of_bridges_is_inherited_but_the_shells_are(laptop):
     os.write(write, b"from the shell")
     os.close(write)
     script = f"ls /proc/self/fd | wc -l; cat <&{read}"
-    done = laptop.run("sh", "-c", script, pass_fds=[read])
+    done = laptop.run("bash", "-c", script, pass_fds=[read])  # dash knows one digit only
     os.close(read)
     # stdin, stdout, stderr, the shell's pipe, and the folder that ls reads
     assert done.stdout == "5\nfrom the shell"
@@ -117,12 +117,6 @@ def test_a_script_without_an_interpreter_line_is_run_by_sh(laptop):
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
-DAEMON = """
-import os, signal, sys, time
-if os.fork(): os._exit(0) if False else None
-"""
-
-
 def namespace_of(pid: int) -> int:
     return Path(f"/proc/{pid}/ns/net").stat().st_ino
 
@@ -153,7 +147,7 @@ def test_daemons_that_left_the_session_end_with_it(laptop):
 
 
 def test_a_stopped_process_ends_too(laptop):
-    process, pid, namespace = started(laptop, "(sleep 1000 & kill -STOP $!; exit 0); exit 0", options=("--grace", "5"))
+    process, _, namespace = started(laptop, "(sleep 1000 & kill -STOP $!; exit 0); exit 0", options=("--grace", "5"))
     start = time.monotonic()
     with process:
         assert process.wait(20) == 0
@@ -180,14 +174,14 @@ def test_sigterm_lets_the_process_clean_up(laptop):
 
 def test_when_bridge_is_killed_nothing_is_left(laptop):
     mounts = Path("/proc/mounts").read_text()
-    files = sorted(os.listdir("/tmp"))
+    files = sorted(Path("/tmp").iterdir())
     process, _, namespace = started(laptop, "(setsid sleep 1000 &) & sleep 1000")
     with process:
         process.kill()
         process.wait()
         assert gone(namespace)
     assert Path("/proc/mounts").read_text() == mounts
-    assert sorted(os.listdir("/tmp")) == files
+    assert sorted(Path("/tmp").iterdir()) == files
 
 
 def test_when_init_is_killed_bridge_says_so_and_ends_the_tree(laptop):
@@ -274,13 +268,19 @@ def test_pdb_prompts_and_answers_on_the_terminal(laptop, terminal):
     assert tty.wait() == 0
 
 
+WAIT = """
+import os, signal
+try:
+    print("group", os.getpgrp() == os.tcgetpgrp(0), flush=True)
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted")
+raise SystemExit(5)
+"""
+
+
 def test_ctrl_c_reaches_the_process_directly(laptop, terminal):
-    source = (
-        "import signal, os\n"
-        "print('group', os.getpgrp() == os.tcgetpgrp(0), flush=True)\n"
-        "try:\n signal.pause()\nexcept KeyboardInterrupt:\n print('interrupted')\nraise SystemExit(5)"
-    )
-    tty = terminal(*laptop.argv(laptop.interpreter, "-I", "-c", source))
+    tty = terminal(*laptop.argv(laptop.interpreter, "-I", "-c", WAIT))
     tty.expect("group True")
     tty.type("\x03")
     tty.expect("interrupted")
@@ -371,5 +371,5 @@ def test_a_closed_terminal_ends_the_process(laptop, terminal):
 def test_the_terminal_device_is_the_one_that_was_given(laptop, terminal):
     tty = terminal(*laptop.argv("sh", "-c", "tty; stty size"))
     fcntl.ioctl(tty.fd, termios.TIOCGWINSZ, b"\0" * 8)
-    assert stat.S_ISCHR(os.stat(tty.expect(r"/dev/pts/\d+").split()[-1]).st_mode)
+    assert stat.S_ISCHR(Path(tty.expect(r"/dev/pts/\d+").split()[-1]).stat().st_mode)
     assert tty.wait() == 0
