@@ -84,7 +84,7 @@ def reachable(roots: Iterable[str], graph: dict[str, Groups], unwanted: Iterable
             continue
         found.add(package)
         for group in graph.get(package, []):
-            if group and not (found | unwanted) & set(group):
+            if group and not (found | unwanted | set(waiting)) & set(group):
                 waiting.append(group[0])
     return found
 

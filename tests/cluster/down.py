@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import cgroups, link, network, system
+from . import cgroups, link, network, node, system
 from .laptop import Laptop
 from .system import HarnessError
 
@@ -27,20 +28,37 @@ def down(settings: Settings, *, keep_state: bool = False) -> None:
 
 def stop(settings: Settings) -> None:
     """End the processes, namespaces, cgroups. The state stays."""
+    if any(node.running(other) for other in others(settings)):
+        return  # the names are that one's, so there is none of ours
     Laptop(settings).stop()
     link.end(settings)
     for name in ("hop", "node"):
         if process := system.load(settings.run / name):
             process.end()
-    if settings.run.exists():
-        shutil.rmtree(settings.run)
-        settings.run.mkdir()
     network.remove(settings)
     for one in settings.nodes:
         cgroups.remove(one.cgroup)
-    for folder in HOST_FOLDERS:
+    for path in (settings.run, settings.control):
+        shutil.rmtree(path, ignore_errors=True)
+    for folder in (*HOST_FOLDERS, settings.all_runs):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
+
+
+def others(settings: Settings) -> list[Settings]:
+    """The clusters of the same name that other clones have, or had before they were removed."""
+    clones = [Path(path.read_text()) for path in settings.all_runs.glob("*/clone")]
+    return [replace(settings, clone=clone) for clone in clones if clone != settings.clone]
+
+
+def give_way(settings: Settings) -> None:
+    """Make sure that the names are free: clear up after clones that are no more, and respect those that are."""
+    for other in others(settings):
+        if node.running(other) and other.clone.exists():
+            raise HarnessError(
+                f"the cluster of {other.clone} is up, and there is one at a time: make cluster-down there"
+            )
+        stop(other)
 
 
 def remove_state(settings: Settings) -> None:

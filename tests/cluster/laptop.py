@@ -170,10 +170,9 @@ class Laptop:
         token = system.run(create).strip()
         cluster = json.loads(self.settings.laptop_kubeconfig.read_text())["clusters"][0]["cluster"]
         path = f"{self.settings.home}/.kube/{namespace}-{service_account}"
-        scratch = self.settings.run / "restricted-kubeconfig"
-        write_kubeconfig(scratch, cluster, {"token": token}, user=service_account, namespace=namespace)
-        self.write(path, scratch.read_bytes(), mode=0o600)
-        scratch.unlink()
+        self.write(path, "", mode=0o600)
+        target = self.path(path)
+        write_kubeconfig(target, cluster, {"token": token}, user=service_account, namespace=namespace)
         return path
 
     def _held(self) -> Process:

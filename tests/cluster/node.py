@@ -73,7 +73,7 @@ def command(settings: Settings, argv: list[str]) -> list[str]:
 def folders(settings: Settings) -> None:
     """The folders of the state; etcd wants its own to be private."""
     below = ("cni", "etcd", "var/kubelet", "var/cni", "var/pods", "var/containers")
-    for path in (*(settings.state / name for name in below), settings.configuration, settings.logs, settings.run):
+    for path in (*(settings.state / name for name in below), settings.configuration, settings.logs, settings.control):
         path.mkdir(parents=True, exist_ok=True)
     (settings.state / "etcd").chmod(0o700)
 

@@ -1,6 +1,6 @@
 """PID 1 of the node: makes its mounts, starts the components, starts again what ends, reaps what is handed to it.
 
-A component for which there is a file in ``run/hold`` is kept down; SIGHUP makes PID 1 look again. That is how the
+A component for which there is a file in ``control/hold`` is kept down; SIGHUP makes PID 1 look again. That is how the
 API server is restarted from outside without looking for anybody's process.
 """
 
@@ -90,7 +90,7 @@ class Supervisor:
         self.running: dict[str, int] = {}
         self.started: dict[str, float] = {}
         self.served = False
-        self.holds = settings.run / "hold"
+        self.holds = settings.control / "hold"
         self.holds.mkdir(exist_ok=True)
         self.trust = ssl.create_default_context(cafile=str(settings.certificates / "ca.crt"))
 
@@ -129,7 +129,7 @@ class Supervisor:
         self.started[name] = now
         print(f"{time.strftime('%T')} start {name}", flush=True)
         self.running[name] = self.spawn(self.lines[name], self.settings.logs / f"{name}.log")
-        (self.settings.run / f"component-{name}").write_text(str(self.running[name]))
+        (self.settings.control / f"{name}").write_text(str(self.running[name]))
 
     def spawn(self, argv: list[str], log: Path) -> int:
         """Start a program with its output in a log, and no signal blocked as they are here."""
@@ -168,7 +168,7 @@ class Supervisor:
             for name in [name for name, running in self.running.items() if running == pid]:
                 print(f"{time.strftime('%T')} {name} ended: {os.waitstatus_to_exitcode(status)}", flush=True)
                 del self.running[name]
-                (self.settings.run / f"component-{name}").unlink(missing_ok=True)
+                (self.settings.control / f"{name}").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ cluster that shares nothing with the first but the builds: so a test can take on
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -103,8 +104,18 @@ class Settings:
 
     @cached_property
     def run(self) -> Path:
-        """Records of the processes that we started."""
-        return self.state / "run"
+        """Records of the processes that we started. Below /run, so that another clone finds what a removed one left."""
+        return self.all_runs / hashlib.sha256(str(self.clone).encode()).hexdigest()[:8]
+
+    @cached_property
+    def all_runs(self) -> Path:
+        """The records of every clone's cluster of this name; one at a time can be up."""
+        return Path("/run") / f"{self.name}-cluster"
+
+    @cached_property
+    def control(self) -> Path:
+        """How the node's first process is told what to keep running, and tells what it runs."""
+        return self.state / "control"
 
     @cached_property
     def certificates(self) -> Path:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from .system import Process
 
+PRIVATE_FILES = """
+Files that only root may read?       chmod -R a+rX .
+A Python in somebody's home folder?  make clean; make PYTHON=/usr/bin/python3 cluster"""
 START_TIMEOUT = 120.0
 RECENT = 3600 * 24
 
@@ -46,6 +49,7 @@ class Steps:
 def up(settings: Settings, say: Callable[[str], None]) -> None:
     """Make sure that the cluster is there."""
     checks.root()
+    down.give_way(settings)
     with exclusive(settings, say):
         archives = build.everything(settings, say)
         running = already_up(settings)
@@ -79,6 +83,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> None:
     for folder in (settings.state, settings.certificates, settings.run):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+    (settings.run / "clone").write_text(str(settings.clone))
     (settings.state / "origin").write_text(origin(settings))
     store.lend(settings)
     network.create(settings)
@@ -216,7 +221,19 @@ def ensure_laptop(settings: Settings, say: Callable[[str], None]) -> None:
     laptop = Laptop(settings)
     if laptop.holder() is None:
         laptop.start()
+        check_laptop(settings, laptop)
         say("laptop ready")
+
+
+def check_laptop(settings: Settings, laptop: Laptop) -> None:
+    """Make sure that its user can run what is in the clone."""
+    if not (settings.clone / ".venv" / "bin" / "python").exists():
+        return
+    tried = laptop.run(["python", "-c", "import bridge"])
+    if tried.returncode:
+        laptop.stop()
+        said = " ".join(tried.stderr.strip().splitlines()[-1:])
+        raise HarnessError(f"the laptop's ordinary user can't run the clone's Python ({said}).{PRIVATE_FILES}")
 
 
 def prepare_clone(settings: Settings) -> None:
@@ -236,15 +253,15 @@ def prepare_clone(settings: Settings) -> None:
 # -- the control plane, from outside -------------------------------------------------------------------------------
 def stop_component(settings: Settings, name: str) -> None:
     """End a component of the node (``kube-apiserver``, ``kubelet``, ...) and keep it down."""
-    (settings.run / "hold" / name).touch()
+    (settings.control / "hold" / name).touch()
     _look_again(settings)
-    gone = settings.run / f"component-{name}"
+    gone = settings.control / name
     wait_until(f"{name} has ended", lambda: not gone.exists(), timeout=20)
 
 
 def start_component(settings: Settings, name: str) -> None:
     """Let a component that was stopped start again."""
-    (settings.run / "hold" / name).unlink(missing_ok=True)
+    (settings.control / "hold" / name).unlink(missing_ok=True)
     _look_again(settings)
 
 

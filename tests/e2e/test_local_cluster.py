@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -296,9 +297,9 @@ def test_a_restart_of_the_api_server_leaves_the_cluster_healthy(
 ) -> None:
     kubectl("create", "deployment", "web", "--image=bridge.local/web:1")
     kubectl.rollout("deployment/web")
-    before = (settings.run / "component-kube-apiserver").read_text()
+    before = (settings.control / "kube-apiserver").read_text()
     up.restart_apiserver(settings)
-    assert (settings.run / "component-kube-apiserver").read_text() != before
+    assert (settings.control / "kube-apiserver").read_text() != before
     kubectl("scale", "deployment/web", "--replicas=2")
     kubectl.rollout("deployment/web")
     pods = kubectl.json("get", "pods")["items"]
@@ -310,19 +311,30 @@ def say_nothing(_: str) -> None:
     """Progress that nobody reads."""
 
 
+def records(settings: Settings) -> dict[str, str]:
+    files = [*settings.run.iterdir(), *settings.control.iterdir()]
+    return {str(path): path.read_text() for path in files if path.is_file()}
+
+
 def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) -> None:
-    records = {path.name: path.read_text() for path in settings.run.iterdir() if path.is_file()}
+    before = records(settings)
     up.up(settings, say_nothing)
-    assert {path.name: path.read_text() for path in settings.run.iterdir() if path.is_file()} == records
+    assert records(settings) == before
+
+
+@pytest.fixture(scope="module")
+def named() -> Iterator[Settings]:
+    """Names for a second cluster, which is down in the end."""
+    settings = Settings(name="bridge-check", root_port=16444)
+    yield settings
+    down.down(settings)
 
 
 @pytest.fixture
-def second() -> Iterator[Settings]:
-    """A second cluster of its own, which tests may break."""
-    settings = Settings(name="bridge-check", root_port=16444)
-    up.up(settings, say_nothing)
-    yield settings
-    down.down(settings)
+def second(named: Settings) -> Settings:
+    """A second cluster, up; tests may break it."""
+    up.up(named, say_nothing)
+    return named
 
 
 def test_down_leaves_nothing(second: Settings) -> None:
@@ -352,7 +364,7 @@ def belongs(process: Path, settings: Settings) -> bool:
         about = (process / "cgroup").read_text() + (process / "cmdline").read_text()
     except OSError:
         return False
-    return f"/{settings.name}-" in about or f"{settings.state}" in about
+    return f"/{settings.name}-" in about or str(settings.state) in about
 
 
 @pytest.mark.parametrize("victim", ["node", "hop", "laptop"])
@@ -365,7 +377,7 @@ def test_up_helps_after_a_part_was_killed(second: Settings, victim: str) -> None
 
 
 def test_a_component_that_is_killed_comes_back(second: Settings) -> None:
-    record = second.run / "component-kubelet"
+    record = second.control / "kubelet"
     before = record.read_text()
     system.run(node.command(second, ["kill", "-9", before]))
     system.wait_until("kubelet runs again", lambda: record.exists() and record.read_text() != before, timeout=20)
@@ -388,3 +400,18 @@ def test_a_warm_start_keeps_what_was_there(second: Settings) -> None:
     assert down.left_over(second) == []
     up.up(second, say_nothing)
     assert api.get("/api/v1/namespaces/default/configmaps/kept")
+
+
+def test_another_clone_does_not_touch_a_cluster_that_is_up(second: Settings, tmp_path: Path) -> None:
+    stranger = replace(second, clone=tmp_path)
+    with pytest.raises(system.HarnessError, match="one at a time"):
+        up.up(stranger, say_nothing)
+    down.down(stranger)
+    assert up.already_up(second)
+
+
+def test_what_a_removed_clone_left_is_cleared_up(second: Settings, tmp_path: Path) -> None:
+    (second.run / "clone").write_text(str(tmp_path / "removed"))
+    second.run.rename(replace(second, clone=tmp_path / "removed").run)
+    down.give_way(second)
+    assert traces_of(second) == []
