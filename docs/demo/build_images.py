@@ -17,9 +17,9 @@ def image_name(target: str, registry: str) -> str:
 
 
 def main() -> None:
-    tool = os.environ.get("CONTAINER_TOOL") or next(filter(shutil.which, TOOLS), None)
+    tool = os.environ.get("BUILDER") or next(filter(shutil.which, TOOLS), None)
     if tool is None:
-        sys.exit(f"none of {', '.join(TOOLS)} is installed here; CONTAINER_TOOL=name uses another one")
+        sys.exit(f"none of {', '.join(TOOLS)} is installed here; BUILDER=name uses another one")
     registry = os.environ.get("DEMO_REGISTRY", "")
     for target in TARGETS:
         name = image_name(target, registry)
