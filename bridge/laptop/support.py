@@ -16,6 +16,13 @@ from bridge.errors import SandboxError
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not in the PATH of ordinary users on Debian
 _OTHERWISE = "Otherwise run bridge in a virtual machine, or in a container that is started with --privileged."
 
+# Which settings bound a step of init's.
+_LIMITS = {
+    "user namespace": ["user.max_user_namespaces"],
+    "own user namespace": ["user.max_user_namespaces"],
+    "network and mount namespaces": ["user.max_net_namespaces", "user.max_mnt_namespaces"],
+}
+
 
 def check_supported() -> None:
     """Raise SandboxError if it is plain that a sandbox can't be made here."""
@@ -55,7 +62,7 @@ def explain(
     interpreter: str = sys.executable,
 ) -> SandboxError:
     """The error for init's ``step``, which failed with errno ``number`` and ``detail``."""
-    if step in ("user namespace", "own user namespace", "network and mount namespaces"):
+    if step in _LIMITS:
         return _namespaces(step, number, detail, sysctl, interpreter)
     if step == "rules":
         return SandboxError(
@@ -70,11 +77,10 @@ def _namespaces(
     step: str, number: int, detail: str, sysctl: Callable[[str], str | None], interpreter: str
 ) -> SandboxError:
     forbidden = "This laptop does not let ordinary users make user namespaces"
-    for name in ("user.max_user_namespaces", "user.max_net_namespaces", "user.max_mnt_namespaces"):
-        if sysctl(name) == "0" or number == errno.ENOSPC:
-            found = sysctl(name) or "its limit"
-            return SandboxError(f"{forbidden} ({name} = {found}).", hint=_allow(name, "15000"))
-    if sysctl("kernel.unprivileged_userns_clone") == "0":
+    if number == errno.ENOSPC:
+        name = next((each for each in _LIMITS[step] if sysctl(each) == "0"), _LIMITS[step][0])
+        return SandboxError(f"{forbidden} ({name} = {sysctl(name)}).", hint=_allow(name, "15000"))
+    if sysctl("kernel.unprivileged_userns_clone") == "0":  # Debian's and Arch's kernels
         name = "kernel.unprivileged_userns_clone"
         return SandboxError(f"{forbidden} ({name} = 0).", hint=_allow(name, "1"))
     if sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":

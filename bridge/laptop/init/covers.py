@@ -31,7 +31,7 @@ class Covers:
 
     def install(self) -> None:
         """Cover the resolver's files and mask its daemons. The files are empty until ``write``."""
-        nsswitch = _nsswitch_of_the_laptop()
+        nsswitch = _read(NSSWITCH)
         for folder in sorted({os.path.realpath(path) for path in _MASKED}):
             if os.path.isdir(folder):
                 _mount_tmpfs(folder)
@@ -42,7 +42,7 @@ class Covers:
             self.write(path, "")
             self._cover(path)
         if nsswitch is not None:
-            self.write(NSSWITCH, nsswitch)
+            self.write(NSSWITCH, nsswitch_with_dns(nsswitch))
             self._cover(NSSWITCH)
 
     def write(self, path: str, content: str) -> None:
@@ -142,12 +142,16 @@ def _show(real: str, shown: str, mode: int) -> None:
     kernel.mount(real, shown, flags=kernel.MS_BIND | kernel.MS_REC)
 
 
-def _nsswitch_of_the_laptop() -> str | None:
-    """The laptop's own, but for ``hosts``: files, then DNS. None where there is none (musl has no such file)."""
+def nsswitch_with_dns(text: str) -> str:
+    """nsswitch.conf(5) as it was, but for ``hosts``: files, then DNS. Others would ask the laptop's resolver."""
+    kept = [line for line in text.splitlines() if not line.lstrip().startswith("hosts:")]
+    return "\n".join([*kept, "hosts: files dns", ""])
+
+
+def _read(path: str) -> str | None:
+    """None where there is no such file: musl has no nsswitch.conf, and asks files, then DNS, as it is."""
     try:
-        with open(NSSWITCH, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
     except OSError:
         return None
-    kept = [line for line in lines if not line.lstrip().startswith("hosts:")]
-    return "\n".join([*kept, "hosts: files dns", ""])
