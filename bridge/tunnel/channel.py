@@ -167,8 +167,9 @@ class Channel(asyncio.Transport):
             raise RuntimeError("write after write_eof")
         if self._closing or not data:
             return
-        if not self._queue and self._mux.clear and len(data) <= self._out.allowed():
-            self._out.send(len(data))
+        out, count = self._out, len(data)
+        if not self._queue and self._mux.clear and count <= out.left and count <= out.packet:
+            out.left -= count
             self._mux.send_data(self._peer, data)
             return
         self._queue += data
@@ -214,17 +215,20 @@ class Channel(asyncio.Transport):
 
     def received(self, data: bytes) -> None:
         """Take data from the peer; Overrun when it sends more than it may."""
-        self._in.receive(len(data))
         if self._reading_paused or self._backlog:
+            self._in.receive(len(data))
             self._backlog += data
-        elif not self._closing:
+            return
+        more = self._in.pass_on(len(data))
+        if not self._closing:
             self._protocol.data_received(data)
-            self._grant(len(data))
+            if more:
+                self._grant(more)
 
     def discard(self, count: int) -> None:
         """Take data that nobody reads."""
-        self._in.receive(count)
-        self._grant(count)
+        if more := self._in.pass_on(count):
+            self._grant(more)
 
     def received_eof(self) -> None:
         """Note that the peer has sent all it will."""
@@ -262,7 +266,7 @@ class Channel(asyncio.Transport):
             with memoryview(self._queue) as view, view[:count] as part:
                 self._mux.send_data(self._peer, part)
             del self._queue[:count]
-            self._out.send(count)
+            self._out.left -= count
             self._queue_changed()
 
     def connection_ended(self, error: Exception) -> None:
@@ -275,9 +279,8 @@ class Channel(asyncio.Transport):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _grant(self, count: int) -> None:
-        more = self._in.read(count)
-        if more and not self._close_sent:
-            self._mux.send(messages.window_adjust(self._peer, more))
+        if not self._close_sent:
+            self._mux.send(messages.window_adjust(self._peer, count))
             self._in.size = self._mux.window_size()
 
     def _deliver(self) -> None:
@@ -286,7 +289,8 @@ class Channel(asyncio.Transport):
             data = bytes(self._backlog[:DELIVERY])
             del self._backlog[:DELIVERY]
             self._protocol.data_received(data)
-            self._grant(len(data))
+            if more := self._in.read(len(data)):
+                self._grant(more)
         if self._backlog and not self._closing:
             return
         if self._eof_received and not self._eof_delivered and not self._closing:

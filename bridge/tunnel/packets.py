@@ -67,10 +67,11 @@ class Message(Protocol):
 class _Key:
     """One direction's cipher and its nonce: 4 fixed bytes and a counter (RFC 5647, 7.1)."""
 
-    __slots__ = ("cipher", "counter", "fixed")
+    __slots__ = ("counter", "decrypt", "encrypt", "fixed")
 
     def __init__(self, cipher: Aead, iv: bytes) -> None:
-        self.cipher = cipher
+        self.encrypt = cipher.encrypt
+        self.decrypt = cipher.decrypt
         self.fixed = iv[:4]
         self.counter = int.from_bytes(iv[4:])
 
@@ -89,6 +90,7 @@ class Packets:
 
     def __init__(self, *, headroom: int, wake: Callable[[], object]) -> None:
         self._headroom = bytes(headroom)
+        self._empty = headroom
         self._wake = wake
         self.out = bytearray(self._headroom)
         self._sealing: _Key | None = None
@@ -106,7 +108,7 @@ class Packets:
     @property
     def waiting(self) -> int:
         """Bytes that wait in the buffer."""
-        return len(self.out) - len(self._headroom)
+        return len(self.out) - self._empty
 
     def take(self) -> bytearray:
         """Hand the buffer over, with room for framing at its front, and start a new one."""
@@ -129,24 +131,26 @@ class Packets:
         if padding < 4:
             padding += block
         head = _length_and_padding(1 + len(payload) + padding, padding)
-        self._append(head[:4], b"".join((head[4:], payload, _ZEROS[padding])))
+        body = b"".join((head[4:], payload, _ZEROS[padding]))
+        self._append(head[:4], body if key is None else key.encrypt(key.nonce(), body, head[:4]))
 
     def seal_data(self, channel: int, data: bytes | bytearray | memoryview) -> None:
         """Send SSH_MSG_CHANNEL_DATA: `seal`, without putting the message together first."""
+        key = self._sealing
+        assert key is not None
         count = len(data)
         padding = GCM_BLOCK - (10 + count) % GCM_BLOCK
         if padding < 4:
             padding += GCM_BLOCK
         head = _data_header(10 + count + padding, padding, 94, channel, count)
-        self._append(head[:4], b"".join((head[4:], data, _ZEROS[padding])))
+        self._append(head[:4], key.encrypt(key.nonce(), b"".join((head[4:], data, _ZEROS[padding])), head[:4]))
 
     def _append(self, length: bytes, body: bytes) -> None:
         out = self.out
-        if len(out) == len(self._headroom):
+        if len(out) == self._empty:
             self._wake()
         out += length
-        key = self._sealing
-        out += body if key is None else key.cipher.encrypt(key.nonce(), body, length)
+        out += body
         self.packets_out += 1
 
     # -- in ------------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ class Packets:
             packet = bytes(body)
         else:
             try:
-                packet = key.cipher.decrypt(key.nonce(), body, length)
+                packet = key.decrypt(key.nonce(), body, length)
             except InvalidTag:
                 raise BadPacket("a packet was altered on the way") from None
         if packet[0] > len(packet) - 2:

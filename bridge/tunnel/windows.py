@@ -53,6 +53,17 @@ class ReceiveWindow:
         self.usable -= count
         self.unread += count
 
+    def pass_on(self, count: int) -> int:
+        """`receive` and `read` in one, for a reader that takes everything at once."""
+        self.usable -= count
+        if self.usable < 0:
+            raise Overrun(f"sent {count} bytes into a window of {self.usable + count}")
+        missing = self.size - self.usable - self.unread
+        if missing < self.size // 2:
+            return 0
+        self.usable += missing
+        return missing
+
     def read(self, count: int) -> int:
         """Note that the reader took ``count`` bytes. Returns what to grant the peer now: 0, or half a window or more.
 
@@ -73,6 +84,7 @@ class SendWindow:
 
     def __init__(self, left: int, packet: int) -> None:
         self.left = left
+        """What may be sent before more is granted: who sends takes it off."""
         self.packet = packet
         """The most that one message may carry."""
 
@@ -85,7 +97,3 @@ class SendWindow:
     def allowed(self) -> int:
         """How many bytes the next message may carry; 0 says wait."""
         return min(self.left, self.packet)
-
-    def send(self, count: int) -> None:
-        """Note that ``count`` bytes were sent."""
-        self.left -= count

@@ -377,15 +377,20 @@ def measure(ways: dict[str, list[Way]], options: argparse.Namespace) -> None:
                     before = cpu(way.pid)
                     results[way.name].append(uvloop.run(function(way.port, options.seconds)))
                     used[way.name].append(cpu(way.pid) - before)
-            report(title, unit, results, used)
+            report(title, unit, results, used, options.seconds)
 
 
-def report(title: str, unit: str, results: dict[str, list[float]], used: dict[str, list[float]]) -> None:
+def report(
+    title: str, unit: str, results: dict[str, list[float]], used: dict[str, list[float]], seconds: float
+) -> None:
+    each = {"ms": 0.0, "/s": 1e6 / seconds, "MB/s": 1e9 / BULK}[unit]
     medians = {name: statistics.median(values) for name, values in results.items()}
     line = f"{title:32} {unit:5}"
     for name, median in medians.items():
         spread = max(results[name]) - min(results[name])
-        line += f"  {name} {median:9.2f} (+-{spread / 2:.2f}, cpu {statistics.median(used[name]):.2f} s)"
+        cpu = statistics.median(used[name]) * each / (median if unit == "/s" else 1)
+        what = {"ms": "", "/s": f", cpu {cpu:.1f} us each", "MB/s": f", cpu {cpu:.2f} s/GB"}[unit]
+        line += f"  {name} {median:9.2f} (+-{spread / 2:.2f}{what})"
     if len(medians) == 2:
         ours, theirs = medians.values()
         line += f"  ratio {ours / theirs:.2f}"
