@@ -94,6 +94,10 @@ class Transport:
         self._pool_for(self.credentials.current())
         return self._context
 
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers with the credentials of now."""
+        return self.credentials.headers(self.credentials.current())
+
     # -- requests --------------------------------------------------------------------------------------------------
 
     def send(self, call: Call, patience: Patience | None = None) -> Answer:
