@@ -1,11 +1,12 @@
 """Files and folders of ours in place of the real ones, inside the sandbox only.
 
 The files live in a tmpfs which no path leads to: it is mounted on a folder, and then the folder is bound over itself.
-A bind mount over a file is lost when somebody renames a new file over the real one (the kernel detaches it; DHCP and
-VPN clients do this to /etc/resolv.conf), so ``renew`` puts back what is gone. It is called when /proc/self/mountinfo
-says that mounts have changed.
+A bind mount over a file is lost when somebody renames a new file over the real one, or removes it (the kernel detaches
+it; DHCP and VPN clients do this to /etc/resolv.conf), so ``renew`` puts back what is gone. It is called when
+/proc/self/mountinfo says that mounts have changed, which is just before the new file is there.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -51,16 +52,17 @@ class Covers:
         with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(content)
 
-    def renew(self) -> None:
-        """Cover again what has been uncovered."""
+    def renew(self) -> bool:
+        """Cover again what has been uncovered. False when something could not be, as it is just being replaced."""
+        settled = True
         for target, name in self._covered.items():
-            ours = os.stat(name, dir_fd=self._store)
             try:
-                there = os.stat(target)
-            except FileNotFoundError:
-                continue  # between an unlink and the next create: that one changes no mount, but its rename does
-            if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
-                self._bind(name, target)
+                there, ours = os.stat(target), os.stat(name, dir_fd=self._store)
+                if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+                    self._bind(name, target)
+            except OSError:
+                settled = False
+        return settled
 
     def _cover(self, path: str) -> None:
         target = os.path.realpath(path)
@@ -79,17 +81,26 @@ def _name(path: str) -> str:
 
 def _hidden_tmpfs() -> int:
     """A tmpfs that only the returned descriptor leads to."""
+    failed = OSError(errno.ENOENT, "no folder to hide files under")
     for folder in _INCONSPICUOUS:
-        if os.path.isdir(folder) and not os.path.islink(folder):
-            break
-    real = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
+        if not os.path.isdir(folder) or os.path.islink(folder):
+            continue
+        real = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         _mount_tmpfs(folder)
         store = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-        kernel.mount(f"/proc/self/fd/{real}", folder, flags=kernel.MS_BIND | kernel.MS_REC)
-        return store
-    finally:
-        os.close(real)
+        try:
+            # Not MS_REC: that would take along the tmpfs, which is mounted in the folder. So it fails where the
+            # laptop has mounts in there, and the next folder is tried.
+            kernel.mount(f"/proc/self/fd/{real}", folder, flags=kernel.MS_BIND)
+        except OSError as error:
+            failed = error
+            os.close(store)
+            kernel.unmount(folder)
+        else:
+            return store
+        finally:
+            os.close(real)
+    raise failed
 
 
 def _mount_tmpfs(folder: str) -> None:

@@ -15,6 +15,8 @@ MS_NODEV = 4
 MS_BIND = 4096
 MS_REC = 16384
 
+MNT_DETACH = 2
+
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -40,6 +42,11 @@ def mount(source: str, target: str, *, kind: str = "", flags: int = 0, options: 
         _libc.mount(os.fsencode(source), os.fsencode(target), os.fsencode(kind), flags, os.fsencode(options)),
         target,
     )
+
+
+def unmount(target: str) -> None:
+    """Take off the last mount on ``target``, as soon as nothing uses it."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), target)
 
 
 def become_subreaper() -> None:

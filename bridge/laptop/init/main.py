@@ -37,6 +37,7 @@ _NOT_FOR_INIT = (
 )
 _STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _ORPHAN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when bridge was killed
+_COVER_AGAIN = 0.02  # seconds between tries to cover a file that is being replaced
 _RESCAN = 0.05  # seconds; while killing, a process may fork once more before it goes
 
 
@@ -110,6 +111,7 @@ class Init:
         self._ending: Ending | None = None
         self._end_request = 0
         self._alone = False  # bridge is gone
+        self._uncovered = False  # a file of the laptop's shows, as it is just being replaced
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
 
@@ -124,11 +126,18 @@ class Init:
         for each in descriptors:
             each.close()
         while not self._finished():
-            timeout = self._ending.timeout() if self._ending else -1
-            for fd, _events in self._epoll.poll(timeout):
+            for fd, _events in self._epoll.poll(self._timeout()):
                 self._handlers.get(fd, _nothing)()
+            if self._uncovered:
+                self._renew_covers()
             if self._ending and self._ending.advance():
                 self._ended(self._ending)
+
+    def _timeout(self) -> float | None:
+        waits = [self._ending.timeout()] if self._ending else []
+        if self._uncovered:
+            waits.append(_COVER_AGAIN)
+        return min(waits, default=None)
 
     def _finished(self) -> bool:
         return self._alone and self._ending is None
@@ -170,7 +179,7 @@ class Init:
         self._on(self._updates.fileno(), select.EPOLLIN, self._update)
         self._on(self._supply.fileno(), select.EPOLLOUT, self._hand_out)
         mounts = os.open("/proc/self/mountinfo", os.O_RDONLY)
-        self._on(mounts, select.EPOLLPRI, self._covers.renew)
+        self._on(mounts, select.EPOLLPRI, self._renew_covers)
 
     def _on(self, fd: int, events: int, handler: Callable[[], None]) -> None:
         self._handlers[fd] = handler
@@ -234,7 +243,8 @@ class Init:
             ignored=self._ignored,
         )
         try:
-            pid = child.start(command, self._own_user)
+            with step("fork"):
+                pid = child.start(command, self._own_user)
         except child.NotStarted as failure:
             reporter.close()
             raise StepFailed("start", failure.errno, failure.path) from failure
@@ -259,6 +269,9 @@ class Init:
             return
         with suppress(nft.NftError, OSError):  # the next change sets all of them again; init has nowhere to say it
             nft.run(self._nft, nft.laptop_rules(ports4=ports["ports4"], ports6=ports["ports6"]))
+
+    def _renew_covers(self) -> None:
+        self._uncovered = not self._covers.renew()
 
     def _hand_out(self) -> None:
         try:

@@ -1,0 +1,162 @@
+"""The DNS server against real nameservers: they close, they are silent, they are gone."""
+
+import asyncio
+import socket
+import struct
+from typing import Self
+
+import pytest
+
+from bridge.laptop.dns import DnsServer
+from bridge.laptop.dns_message import identifier
+from tests.component.laptop.peers import AAAA, A, Nameserver, encode_name
+
+DB = "tasks-db.ns.svc.cluster.local"
+SERVFAIL, NXDOMAIN = 2, 3
+
+
+def question(name: str, kind: int = A, number: int = 1) -> bytes:
+    return struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack("!HH", kind, 1)
+
+
+def rcode(answer: bytes) -> int:
+    return answer[3] & 0xF
+
+
+class Client:
+    """Asks over UDP."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setblocking(False)
+        self._sock.connect(address)
+
+    async def ask(self, query: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._sock, query)
+        return await asyncio.wait_for(loop.sock_recv(self._sock, 65536), 10)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class World:
+    """A DnsServer on a loopback socket; each nameserver's address is that of a port, or of nobody."""
+
+    def __init__(self, nameservers: dict[str, int], timeout: float) -> None:
+        self.dials: list[str] = []
+        self._ports = nameservers
+        self._timeout = timeout
+
+    async def _dial(self, factory, host, port):
+        assert port == 53
+        self.dials.append(host)
+        if not self._ports[host]:
+            raise ConnectionRefusedError(host)
+        return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", self._ports[host])
+
+    async def __aenter__(self) -> Self:
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.setblocking(False)
+        self._server = DnsServer(self._dial, self._ports, sockets=[self._sock], timeout=self._timeout)
+        await self._server.start()
+        self.client = Client(self._sock.getsockname())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop()
+        self.client.close()
+        self._sock.close()
+
+
+def with_server(scenario, nameservers: dict[str, int], timeout: float = 5.0) -> None:
+    async def run() -> None:
+        async with World(nameservers, timeout) as world:
+            await scenario(world)
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def own() -> Nameserver:
+    with Nameserver() as server:
+        yield server
+
+
+def test_many_queries_share_one_connection(own):
+    async def scenario(world: World) -> None:
+        for number in range(50):
+            answer = await world.client.ask(question(DB, number=number))
+            assert (identifier(answer), answer[-4:]) == (number, socket.inet_aton("10.1.2.3"))
+        assert world.dials == ["a"]
+
+    with_server(scenario, {"a": own.port})
+    assert own.connections == 1
+
+
+def test_a_slow_name_does_not_hold_up_the_others(own):
+    async def scenario(world: World) -> None:
+        await world.client.ask(question(DB))
+        slow = Client(world._sock.getsockname())
+        waiting = asyncio.ensure_future(slow.ask(question("slow.example", number=1)))
+        assert identifier(await world.client.ask(question(DB, number=2))) == 2
+        assert not waiting.done()
+        assert (await waiting)[-4:] == socket.inet_aton("10.1.2.4")
+        slow.close()
+
+    with_server(scenario, {"a": own.port})
+
+
+def test_a_nameserver_that_closes_between_queries_is_connected_again(own):
+    own.close_after = 1
+
+    async def scenario(world: World) -> None:
+        for number in range(5):
+            assert rcode(await world.client.ask(question(DB, number=number))) == 0
+
+    with_server(scenario, {"a": own.port})
+    assert own.connections >= 5
+
+
+def test_the_next_nameserver_answers_when_one_is_gone_and_is_asked_first_then(own):
+    async def scenario(world: World) -> None:
+        for number in range(3):
+            assert rcode(await world.client.ask(question(DB, number=number))) == 0
+        assert world.dials.count("gone") <= 2  # ahead of the first query, and at it
+
+    with_server(scenario, {"gone": 0, "a": own.port})
+
+
+def test_a_silent_nameserver_gives_servfail_in_time(own):
+    async def scenario(world: World) -> None:
+        assert rcode(await world.client.ask(question("never.example"))) == SERVFAIL
+        assert rcode(await world.client.ask(question(DB))) == 0
+
+    with_server(scenario, {"a": own.port}, timeout=0.3)
+
+
+def test_no_nameserver_at_all_gives_servfail_at_once():
+    async def scenario(world: World) -> None:
+        assert rcode(await world.client.ask(question(DB))) == SERVFAIL
+
+    with_server(scenario, {"gone": 0})
+
+
+def test_a_missing_name_and_a_missing_type_pass_through(own):
+    async def scenario(world: World) -> None:
+        assert rcode(await world.client.ask(question("nothing.example"))) == NXDOMAIN
+        answer = await world.client.ask(question(DB, AAAA))
+        assert (rcode(answer), struct.unpack_from("!H", answer, 6)[0]) == (0, 0)
+
+    with_server(scenario, {"a": own.port})
+
+
+def test_what_is_no_query_is_dropped_and_the_next_is_answered(own):
+    async def scenario(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        for garbage in (b"", b"x", b"\xff" * 300):
+            await loop.sock_sendall(world.client._sock, garbage)
+        assert identifier(await world.client.ask(question(DB, number=9))) == 9
+
+    with_server(scenario, {"a": own.port})
