@@ -12,19 +12,25 @@ when the API server says that it has changed.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import Conflict, NotFound
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
-from bridge.plan.objects import SESSION_LABEL, Object, labels_of, name_of
-from bridge.plan.undo import UndoRecord, record_of, record_patch, replicas_of, restore_patch, swap_patch
+from bridge.plan.objects import SESSION_LABEL, Object, name_of
+from bridge.plan.target import WorkloadKind
+from bridge.plan.undo import UndoRecord, record_patch, replicas_of, restore_patch, swap_patch
+from bridge.session.signals import SignalReceived
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.cluster import Cluster
+    from bridge.session.narrator import Narrator
+    from bridge.session.signals import Signals
 
 TRIES = 8
 """How often a patch is decided again because the target changed in between."""
@@ -78,16 +84,6 @@ class Target:
         raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")
 
 
-def refuse_if_claimed(workload: Object, now: str) -> None:
-    """Raise TargetError when a session holds ``workload``."""
-    record = record_of(workload)
-    if record is not None:
-        raise TargetError(
-            f"{record.target} is already swapped by {record.holder} (since {record.since}; it is {now} now)",
-            hint=f"If that session is dead: bridge restore {record.target} -n {record.namespace}",
-        )
-
-
 def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> None:
     """Create the Secret, then the ReplicaSet that it owns: whatever deletes the one ends the other."""
     namespace = cluster.namespace
@@ -96,16 +92,48 @@ def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> Non
     cluster.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", owned_by(replica_set, owner))
 
 
-def remove_objects(cluster: Cluster, session: str) -> None:
-    """Delete the session's objects, the pod's ReplicaSet first: its pod is gone when the ReplicaSet is."""
+def remove_objects(cluster: Cluster, session: str, signals: Signals, *, timeout: float) -> None:
+    """Delete the session's objects, the ReplicaSet first; wait until its pod is gone, or a signal ends the wait."""
     namespace = cluster.namespace
-    replica_sets = f"/apis/apps/v1/namespaces/{namespace}/replicasets"
+    replica_sets = WorkloadKind.REPLICA_SET.path(namespace)
     selector = f"{SESSION_LABEL}={session}"
     for item in cluster.list_(replica_sets, label_selector=selector):
         cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
     cluster.delete(f"/api/v1/namespaces/{namespace}/secrets/{secret_name(session)}")
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    with suppress(SignalReceived), signals.interruptible():
+        for there in cluster.follow(pods, label_selector=selector, deadline=time.monotonic() + timeout):
+            if not there:
+                return
 
 
-def session_of(item: Object) -> str:
-    """Return the session that an object of ours belongs to."""
-    return labels_of(item)[SESSION_LABEL]
+def wait_until_back(
+    cluster: Cluster, record: UndoRecord, replicas: int, narrator: Narrator, signals: Signals, *, timeout: float
+) -> None:
+    """Wait until the original has its replicas Ready again; a signal, or the time, ends the wait."""
+    path = record.kind.path(record.namespace)
+    begun = time.monotonic()
+    try:
+        with signals.interruptible():
+            selecting = f"metadata.name={record.name}"
+            for there in cluster.follow(path, field_selector=selecting, deadline=begun + timeout):
+                workload = there.get(record.name)
+                if workload is None:
+                    return
+                ready = _ready_replicas(workload)
+                if ready is not None and ready >= replicas:
+                    narrator.done(f"{record.target} is back: {ready} of {replicas} Ready")
+                    return
+                narrator.doing(f"waiting for {record.target}: {ready or 0} of {replicas} Ready")
+    except SignalReceived:
+        narrator.note(f"{record.target} is put back; not waiting until it is Ready")
+        return
+    narrator.warn(f"{record.target} is put back, but not Ready after {timeout:g} s: kubectl describe {record.target}")
+
+
+def _ready_replicas(workload: Object) -> int | None:
+    """Return the Ready replicas, None while the controller has not seen the spec of now."""
+    status = workload.get("status") or {}
+    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return None
+    return int(status.get("readyReplicas") or 0)

@@ -7,21 +7,72 @@ import os
 from typing import TYPE_CHECKING
 
 from bridge.cluster.access import require_rights
-from bridge.cluster.errors import NotFound
-from bridge.cluster.execute import image_environment as read_environment
-from bridge.cluster.workloads import find_workload, pods_of, services_of
-from bridge.errors import ClusterError
+from bridge.cluster.execute import image_environment
+from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of
 from bridge.plan.access import Purpose, needed_rights
+from bridge.plan.manifest import dry_run_pod
+from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
 from bridge.plan.target import WorkloadKind, check_swappable
 from bridge.plan.undo import check_unclaimed
 from bridge.session.intend import Situation
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
+    from bridge.plan.access import Right
     from bridge.plan.objects import Object
     from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
+
+
+def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situation:
+    """Look at everything that the plan needs. Raise what stops the session."""
+    narrator.doing(f"looking at namespace {cluster.namespace} of {cluster.context}")
+    if request.target is None:
+        lacking, _ = cluster.gather(
+            lambda: require_rights(cluster, needed_rights(Purpose.JOIN)), lambda: require_namespace(cluster)
+        )
+        return _situation(cluster, None, (), lacking)
+    workload = find_workload(cluster, request.target)
+    check_swappable(workload)
+    check_unclaimed(workload, now=cluster.now())
+    rights = needed_rights(Purpose.SWAP, WorkloadKind.of(workload), name_of(workload))
+    lacking, services, notes = cluster.gather(
+        lambda: require_rights(cluster, rights), lambda: services_of(cluster), lambda: notes_on(cluster, workload)
+    )
+    for note in notes:
+        narrator.note(note)
+    return _situation(cluster, workload, services, lacking)
+
+
+def _situation(
+    cluster: Cluster, workload: Object | None, services: tuple[Object, ...], lacking: tuple[Right, ...]
+) -> Situation:
+    return Situation(
+        namespace=cluster.namespace,
+        workload=workload,
+        services=services,
+        now=cluster.now().isoformat(timespec="seconds"),
+        holder=holder(),
+        lacking=lacking,
+    )
+
+
+def ask_admission(cluster: Cluster, plan: Plan) -> None:
+    """Have quota, LimitRange and Pod Security judge the proxy pod before anything changes. Raise what they say."""
+    pod = dry_run_pod(plan.proxy.replica_set)
+    cluster.create(f"/api/v1/namespaces/{cluster.namespace}/pods", pod, dry_run=True)
+
+
+def original_environment(cluster: Cluster, workload: Object, container: str, narrator: Narrator) -> bytes | None:
+    """Return the environment of the running original, which has what its image sets; None where it can't be read."""
+    for pod in pods_of(cluster, workload):
+        running = pod.get("status", {}).get("phase") == "Running"
+        if running and SESSION_LABEL not in labels_of(pod) and not pod["metadata"].get("deletionTimestamp"):
+            return image_environment(cluster, name_of(pod), container, note=narrator.note)
+    narrator.note("no pod of the original runs: what its image sets in the environment is not known")
+    return None
+
 
 def holder() -> str:
     """Tell who runs this, and where: ``ann@laptop``."""

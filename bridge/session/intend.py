@@ -14,18 +14,27 @@ from bridge.plan.target import choose_container, describe
 from bridge.plan.undo import ObjectName, UndoRecord, new_record
 
 if TYPE_CHECKING:
+    from bridge.plan.access import Right
     from bridge.session.request import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is there. ``now``: RFC 3339, by the API server's clock; ``holder``: ``user@laptop``."""
+    """What is there. ``now``: RFC 3339, by the API server's clock; ``holder``: ``user@laptop``.
+
+    ``lacking``: optional rights that the user does not have.
+    """
 
     namespace: str
     workload: Object | None
     services: tuple[Object, ...]
     now: str
     holder: str
+    lacking: tuple[Right, ...] = ()
+
+    def may(self, verb: str, resource: str) -> bool:
+        """Tell whether an optional right is there."""
+        return not any((right.verb, right.resource) == (verb, resource) for right in self.lacking)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@
     process -> names             DnsServer -> TCP to the pod's nameserver through the tunnel
     cluster -> process           a port of the pod -> Inbound -> the process's port, inside the sandbox
     browser -> process           Published: the process's ports on the laptop's own localhost
-    kubelet -> "ready?"          keeper -> `readiness`: does the process accept?
 
 Only wiring: laptop/ and tunnel/ do not know each other, this module hands the ones to the others.
 """
@@ -13,19 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from bridge.laptop.dns import DnsServer
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published, Unavailable
-from bridge.session.inbox import Ready, TunnelLost
+from bridge.session.inbox import TunnelLost
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.relay import End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from typing import Any
 
     from bridge.laptop.published import Event
     from bridge.laptop.sandbox import Sandbox
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from bridge.session.narrator import Narrator
     from bridge.tunnel.outbound import Dial
     from bridge.tunnel.ssh import Connection
-
-ANSWER_WITHIN = 7.0
-"""Seconds that a readiness probe is held for a process that does not accept yet; the keeper gives up after 8."""
-LOOK = 0.02
-"""Seconds between two looks whether it accepts: the kernel tells nobody when a socket begins to listen."""
 
 
 class Joined:
@@ -62,15 +57,12 @@ class Joined:
         self._inbox = inbox
         self._narrator = narrator
         self._stack = AsyncExitStack()
-        self._started = asyncio.Event()
 
     async def open(self) -> None:
         """Start the relays. TunnelError when the pod refuses a port."""
         self._published = Published(self._accept_published, self._tell_published)
         outbound = Outbound(self._box.listener, self._route)
-        dns = DnsServer(
-            self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets
-        )
+        dns = DnsServer(self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets)
         inbound = Inbound(self._connection, self._ports, self._dial_process, wait_accepting=self._wait_accepting)
         for part in (outbound, dns, inbound):
             await self._stack.enter_async_context(part)
@@ -81,19 +73,6 @@ class Joined:
     async def close(self) -> None:
         """Stop the relays; what is open is reset."""
         await self._stack.aclose()
-
-    def process_started(self) -> None:
-        """Note that there is a process: from now on a target without ports is ready."""
-        self._started.set()
-
-    async def readiness(self) -> bool:
-        """Answer a readiness probe: whether the process accepts, waiting a while until it does."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await self._accepting()
-                self._inbox.put(Ready())
-                return True
-        return False
 
     # ---- ways -----------------------------------------------------------------------------------------------------
     def _route(self, destination: tuple[str, int]) -> Iterable[Dial]:
@@ -118,12 +97,6 @@ class Joined:
             self._narrator.warn(f"the process's port {event.port} is not on this laptop's localhost: {event.reason}")
 
     # ---- the process ----------------------------------------------------------------------------------------------
-    async def _accepting(self) -> None:
-        await self._started.wait()
-        wanted = {port.laptop for port in self._ports}
-        while wanted and not wanted & self._box.listening():
-            await asyncio.sleep(LOOK)
-
     async def _wait_accepting(self, port: int) -> None:
         await self._box.wait_accepting(port, time.monotonic() + 3600)  # Inbound bounds it
 
@@ -132,8 +105,8 @@ class Joined:
         if error is not None:
             self._inbox.put(TunnelLost(error.message))
 
-    def _keep(self, coroutine: object) -> None:
-        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]  # a coroutine
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
 
         async def stop() -> None:
             task.cancel()
@@ -147,7 +120,7 @@ class _Dialling(End):
 
     __slots__ = ("_dial", "_task")
 
-    def __init__(self, dial: Callable[[End], object]) -> None:
+    def __init__(self, dial: Callable[[End], Awaitable[object]]) -> None:
         super().__init__()
         self._dial = dial
 
@@ -157,6 +130,6 @@ class _Dialling(End):
 
     async def _connect(self) -> None:
         try:
-            await self._dial(self)  # type: ignore[misc]  # an awaitable
+            await self._dial(self)
         except OSError:
             self.reset()

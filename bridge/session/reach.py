@@ -1,7 +1,7 @@
 """From "the proxy pod was created" to "the tunnel stands".
 
-sshd answers before the pod's status says that it runs, so the stream is tried from the start, again and again, while
-the main thread looks now and then whether the cluster says why it can't come to be.
+sshd answers before the pod's status says that it runs. So, once the pod has a node, the stream is tried again and
+again, while the main thread looks now and then whether the cluster says why it can't come to be.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from bridge.cluster.pods import ProxyPod
+from bridge.cluster.portforward import portforward_endpoint
 from bridge.errors import ClusterError, TunnelError
+from bridge.plan.objects import name_of
 from bridge.tunnel.ssh import Connection, connect
 from bridge.tunnel.stream import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from bridge.cluster import Cluster
     from bridge.plan.endpoint import Endpoint
+    from bridge.session.intend import Plan
+    from bridge.session.narrator import Narrator
     from bridge.tunnel.keys import SessionKeys
     from bridge.tunnel.loop import EventLoop
 
@@ -27,38 +31,32 @@ LOOK_EVERY = 1.0
 
 
 def reach(
-    loop: EventLoop,
-    endpoint: Callable[[], Endpoint],
-    keys: SessionKeys,
-    *,
-    deadline: float,
-    look: Callable[[], None],
-) -> Connection:
-    """Return the connection. ``look`` is called once a second, and raises what keeps the pod from running.
+    cluster: Cluster, loop: EventLoop, plan: Plan, keys: SessionKeys, narrator: Narrator, *, deadline: float
+) -> tuple[str, Connection]:
+    """Return the pod's name and the connection. Raise ClusterError with what keeps the pod from running.
 
-    ``deadline``: time.monotonic().
+    ``deadline``: of time.monotonic().
     """
-    attempt = loop.submit(_until_connected(endpoint, keys))
+    replica_set = name_of(plan.proxy.replica_set)
+    proxy = ProxyPod(cluster, session=plan.session, replica_set=replica_set, container=plan.container)
+    pod = name_of(proxy.wait_for_node(deadline=deadline, on_progress=narrator.doing))
+    attempt = loop.submit(_until_connected(portforward_endpoint(cluster, pod, plan.internal.ssh), keys))
     try:
-        while True:
-            left = deadline - time.monotonic()
+        while time.monotonic() < deadline:
             try:
-                return attempt.result(min(LOOK_EVERY, max(left, 0)))
+                return pod, attempt.result(LOOK_EVERY)
             except TimeoutError:
-                look()
-                if left <= 0:
-                    raise ClusterError(
-                        "the proxy pod did not get to run in time", hint="Give it longer with --timeout."
-                    ) from None
+                narrator.doing(proxy.look())
+        raise ClusterError("the proxy pod did not get to run in time", hint="Give it longer with --timeout.")
     finally:
         attempt.cancel()
 
 
-async def _until_connected(endpoint: Callable[[], Endpoint], keys: SessionKeys) -> Connection:
+async def _until_connected(endpoint: Endpoint, keys: SessionKeys) -> Connection:
     while True:
         try:
-            return await connect(endpoint(), keys)
+            return await connect(endpoint, keys)
         except TunnelError as error:
-            if isinstance(error, StreamError) and not error.passing:
+            if not (isinstance(error, StreamError) and error.passing):
                 raise
         await asyncio.sleep(TRY_EVERY)

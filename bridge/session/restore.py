@@ -70,7 +70,7 @@ def put_back(cluster: Cluster, left: Left, narrator: Narrator, signals: Signals,
         target = Target(cluster, left.record)
         narrator.doing(f"putting {left.target} back")
         wait_until_back(cluster, left.record, target.put_back(), narrator, signals, timeout=timeout)
-    remove_objects(cluster, left.session, signals)
+    remove_objects(cluster, left.session, signals, timeout=timeout)
 
 
 def find_sessions(cluster: Cluster) -> list[Left]:
@@ -78,7 +78,7 @@ def find_sessions(cluster: Cluster) -> list[Left]:
     namespace = cluster.namespace
     selector = SESSION_LABEL
     workloads, owned, pods = cluster.gather(
-        lambda: [item for kind in WorkloadKind for item in map(kind.stamp, cluster.list_(kind.path(namespace)))],
+        lambda: [item for kind in WorkloadKind for item in cluster.list_(kind.path(namespace))],
         lambda: [
             *cluster.list_(f"/api/v1/namespaces/{namespace}/secrets", label_selector=selector),
             *cluster.list_(WorkloadKind.REPLICA_SET.path(namespace), label_selector=selector),

@@ -29,9 +29,10 @@ from bridge.plan.environment import SessionIdentity, cluster_environment, proces
 from bridge.plan.names import ID_BYTES, session_id
 from bridge.session.changes import Target, create_objects, remove_objects, wait_until_back
 from bridge.session.envfiles import write_environment
-from bridge.session.examine import examine, image_environment
+from bridge.session.examine import ask_admission, examine, original_environment
 from bridge.session.inbox import Exited, Inbox, SignalCame
-from bridge.session.intend import Credentials, Plan, intend
+from bridge.session.intend import Credentials, intend
+from bridge.session.readiness import Readiness
 from bridge.session.signals import Signals
 from bridge.session.store import LocalSession, Store, process_start
 from bridge.session.supervise import supervise, wait_until_ready
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from bridge.cluster import Cluster
     from bridge.laptop.process import Process
     from bridge.laptop.sandbox import Sandbox
-    from bridge.session.joined import Joined
+    from bridge.session.intend import Plan, Situation
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
     from bridge.tunnel.keeper import Keeper
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from bridge.tunnel.ssh import Connection
     from bridge.wire.messages import Report
 
+KEEPER_ANSWERS = 10.0
+"""Seconds that the keeper may take to its first answer: it was up before sshd was."""
 SLOW_TO_ACCEPT = 10.0
 """Seconds after which a process that does not accept is remarked on."""
 
@@ -101,12 +104,19 @@ class Session:
         )
         for note in plan.notes:
             self._narrator.note(note)
-        with (
-            self._claimed(cluster, plan) as target,
-            self._proxied(cluster, plan),
-            self._connected(cluster, plan, keys, token) as (connection, keeper),
-        ):
-            return self._join(cluster, plan, target, connection, keeper)
+        if situation.may("create", "pods"):
+            with self._signals.interruptible():
+                ask_admission(cluster, plan)
+        readiness = Readiness(self._box, plan.ports, self._inbox)
+        with self._claimed(cluster, plan) as target, self._proxied(cluster, plan):
+            of_image = self._of_image(cluster, situation, plan)  # while the proxy pod starts
+            with (
+                self._connected(cluster, plan, keys, token, readiness) as (connection, keeper),
+                self._joined(plan, connection, keeper),
+            ):
+                process = self._start(cluster, plan, keeper.report, of_image)
+                self._loop.call(readiness.process_started)
+                return self._run(cluster, plan, target, process)
 
     # ---- what is opened, each with its way back -------------------------------------------------------------------
     @contextmanager
@@ -132,42 +142,42 @@ class Session:
             yield
         finally:
             with _saying_how_to_finish(cluster, plan):
-                remove_objects(cluster, plan.session, self._signals)
+                remove_objects(cluster, plan.session, self._signals, timeout=self._request.timeout)
             self._narrator.done("everything of this session is removed from the cluster")
 
     @contextmanager
     def _connected(
-        self, cluster: Cluster, plan: Plan, keys: SessionKeys, token: str
+        self, cluster: Cluster, plan: Plan, keys: SessionKeys, token: str, readiness: Readiness
     ) -> Iterator[tuple[Connection, Keeper]]:
         """The tunnel to the proxy pod, and the keeper at its end."""
-        from bridge.session.reach import reach_pod
+        from bridge.session.reach import reach
+        from bridge.tunnel.keeper import open_keeper
 
         self._narrator.doing(f"starting the proxy pod ({self._request.image})")
         deadline = time.monotonic() + self._request.timeout
         with self._signals.interruptible():
-            connection, keeper = reach_pod(
-                cluster, self._loop, plan, keys, token, deadline=deadline, say=self._narrator.doing
-            )
+            pod, connection = reach(cluster, self._loop, plan, keys, self._narrator, deadline=deadline)
         try:
-            self._narrator.done(f"connected to the proxy pod {keeper.report.hostname}")
+            dial = connection.create_connection
+            keeper = self._loop.run(
+                open_keeper(dial, plan.internal.keeper, token, is_ready=readiness.answer), timeout=KEEPER_ANSWERS
+            )
+            self._narrator.done(f"connected to the proxy pod {pod}")
             yield connection, keeper
         finally:
             self._loop.run(_closed(connection))
 
     @contextmanager
-    def _joined(self, plan: Plan, connection: Connection, keeper: Keeper) -> Iterator[Joined]:
+    def _joined(self, plan: Plan, connection: Connection, keeper: Keeper) -> Iterator[None]:
         """The relays between laptop and pod."""
         from bridge.session.joined import Joined
 
         network = self._network(keeper.report)
         self._box.apply(network)
-        joined = Joined(
-            self._box, connection, network, ports=plan.ports, inbox=self._inbox, narrator=self._narrator
-        )
+        joined = Joined(self._box, connection, network, ports=plan.ports, inbox=self._inbox, narrator=self._narrator)
         try:
             self._loop.run(joined.open())
-            keeper.answer_probes(joined.readiness)
-            yield joined
+            yield
         finally:
             self._loop.run(joined.close())
 
@@ -192,25 +202,31 @@ class Session:
             )
 
     # ---- the process ----------------------------------------------------------------------------------------------
-    def _join(
-        self, cluster: Cluster, plan: Plan, target: Target | None, connection: Connection, keeper: Keeper
-    ) -> int:
-        with self._joined(plan, connection, keeper) as joined:
-            process = self._start(cluster, plan, keeper.report)
-            joined.process_started()
+    def _run(self, cluster: Cluster, plan: Plan, target: Target | None, process: Process) -> int:
+        at_terminal = _at_terminal()
+        with self._signals.delivered_to(lambda number: self._inbox.put(SignalCame(number))):
+            ended = wait_until_ready(
+                process, self._inbox, self._narrator, at_terminal=at_terminal, patience=SLOW_TO_ACCEPT
+            )
+        if ended is not None:
+            return self._ended(ended)
+        with self._taken_out(cluster, plan, target):
             with self._signals.delivered_to(lambda number: self._inbox.put(SignalCame(number))):
-                ended = wait_until_ready(
-                    process, self._inbox, self._narrator, at_terminal=_at_terminal(), patience=SLOW_TO_ACCEPT
-                )
-                if ended is not None:
-                    return self._ended(ended)
-            with self._taken_out(cluster, plan, target):
-                with self._signals.delivered_to(lambda number: self._inbox.put(SignalCame(number))):
-                    code = supervise(process, self._inbox, self._narrator, at_terminal=_at_terminal())
-                return self._ended(code)
+                code = supervise(process, self._inbox, self._narrator, at_terminal=at_terminal)
+            return self._ended(code)
 
-    def _start(self, cluster: Cluster, plan: Plan, report: Report) -> Process:
-        of_image = image_environment(cluster, plan, self._narrator)
+    def _of_image(self, cluster: Cluster, situation: Situation, plan: Plan) -> bytes | None:
+        if situation.workload is None:
+            return None
+        if not situation.may("create", "pods/exec"):
+            self._narrator.note(
+                "what the image sets in the environment is not known: pods/exec is not allowed"
+            )
+            return None
+        with self._signals.interruptible():
+            return original_environment(cluster, situation.workload, plan.container, self._narrator)
+
+    def _start(self, cluster: Cluster, plan: Plan, report: Report, of_image: bytes | None) -> Process:
         identity = SessionIdentity(
             session=plan.session, namespace=plan.namespace, context=cluster.context, target=plan.target
         )

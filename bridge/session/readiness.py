@@ -1,0 +1,56 @@
+"""The kubelet's readiness probe, answered end to end: keeper -> tunnel -> here, where the process is in sight.
+
+A probe is held until the process accepts, so the pod turns Ready at that moment, not at the next probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bridge.session.inbox import Ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.laptop.sandbox import Sandbox
+    from bridge.plan.ports import PortMap
+    from bridge.session.inbox import Inbox
+
+ANSWER_WITHIN = 7.0
+"""Seconds that a probe is held for a process that does not accept yet; the keeper gives up after 8."""
+LOOK_EVERY = 0.02
+"""Seconds: the kernel tells nobody when a socket begins to listen."""
+
+
+class Readiness:
+    """Whether the process accepts on one of the ports that the cluster sends to; on the event loop.
+
+    One of them, not all: a debugged service seldom opens its metrics port, too. A target without ports is ready as soon
+    as there is a process.
+    """
+
+    def __init__(self, box: Sandbox, ports: Iterable[PortMap], inbox: Inbox) -> None:
+        self._box = box
+        self._wanted = frozenset(port.laptop for port in ports)
+        self._inbox = inbox
+        self._started = asyncio.Event()
+
+    def process_started(self) -> None:
+        """Note that there is a process."""
+        self._started.set()
+
+    async def answer(self) -> bool:
+        """Answer one probe; the session's main thread learns of a yes, too."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self._accepting()
+        except TimeoutError:
+            return False
+        self._inbox.put(Ready())
+        return True
+
+    async def _accepting(self) -> None:
+        await self._started.wait()
+        while self._wanted and not self._wanted & self._box.listening():
+            await asyncio.sleep(LOOK_EVERY)  # no event exists, see LOOK_EVERY
