@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 BEGAN = time.monotonic()
 MANIFESTS = Path(__file__).with_name("k8s")
+OURS = ("--selector", "app.kubernetes.io/part-of=bridge-demo")
 APPLICATION = ("gateway", "auth", "tasks", "tasks-canary", "search", "tasks-db", "users")
 GREETING, NEW_GREETING = "hello tasks", "good morning from my editor"
 NEW_TASK, SOUGHT = "try bridge", "try"
@@ -59,10 +60,10 @@ def deploy(kubectl: Kubectl) -> None:
     if registry := os.environ.get("DEMO_REGISTRY"):
         manifests = manifests.replace("image: bridge-demo-", f"image: {registry.rstrip('/')}/bridge-demo-")
     kubectl("apply", "--filename", "-", stdin=manifests)
-    for name in APPLICATION:
-        arguments = ("--namespace", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout", "90s")
-        if not kubectl(*arguments, check=False):
-            raise NotAsTold(f"deployment/{name} does not run: {why_not(kubectl)}")
+    try:
+        kubectl("rollout", "status", "deployment", *OURS, "--namespace", NAMESPACE, "--timeout", "90s")
+    except NotAsTold as error:
+        raise NotAsTold(f"{error}: {why_not(kubectl)}") from error
     ready = {d["metadata"]["name"]: d["status"].get("readyReplicas", 0) for d in kubectl.get("deployments")["items"]}
     show([", ".join(f"{name} {count}" for name, count in sorted(ready.items()))], DIM)
     expect(all(ready[name] for name in APPLICATION), "each has a ready pod. (A dead session's swap? bridge restore)")
@@ -100,8 +101,7 @@ def seen_from_the_cluster(kubectl: Kubectl, users: Users) -> None:
 
 def seen_from_the_laptop(kubectl: Kubectl, users: Users, host: str, session: Session) -> None:
     rows = int(kubectl.in_pod("tasks-db", "redis-cli", "llen", "tasks"))
-    came = users.until("answers from the laptop", from_host(host), alive=session.check_alive)
-    show(session.account(), DIM)
+    came = users.until("answers from the laptop", from_host(host), meanwhile=session.show_account)
     expect(
         all(answer.count == rows for answer in came if answer.host == host),
         f"the laptop's answers have the {rows} rows of the cluster's database",

@@ -12,7 +12,7 @@ def recipes() -> list[ImageRecipe]:
     return [
         ImageRecipe(
             "bridge-demo-app:1",
-            debian_packages=("python3",),
+            debian_packages=("python3", "coreutils"),  # cat: bridge reads with it what ENV says
             files={f"/app/{service}": HERE / service for service in ("auth", "search", "tasks")},
             env={"PYTHONUNBUFFERED": "1"},
             user="1000",

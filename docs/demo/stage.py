@@ -61,11 +61,11 @@ class Kubectl:
 
     argv: tuple[str, ...]
 
-    def __call__(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
         done = subprocess.run(
             [*self.argv, *words], input=stdin, capture_output=True, text=True, check=False, timeout=180
         )
-        if check and done.returncode:
+        if done.returncode:
             raise NotAsTold(f"kubectl {shlex.join(words)}: {done.stderr.strip()}")
         return done.stdout
 
@@ -131,7 +131,7 @@ class Users:
     def see(self) -> list[Answer]:
         """Take all that has come; note which lines are no answers."""
         found: list[Answer] = []
-        wait = 1.0
+        wait = 0.5
         while lines := self.lines(timeout=wait):
             wait = 0
             for line in lines:
@@ -148,14 +148,14 @@ class Users:
         what: str,
         *wanted: Callable[[Answer], bool],
         timeout: float = 60,
-        alive: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> list[Answer]:
         """Wait for one answer of each kind, show them; return all that came meanwhile."""
         deadline = time.monotonic() + timeout
         came: list[Answer] = []
         first: dict[int, Answer] = {}
         while len(first) < len(wanted):
-            alive()
+            meanwhile()
             if time.monotonic() > deadline:
                 show([answer.line for answer in came[-3:]] + self.failures[-3:])
                 raise NotAsTold(f"the users did not see {what} within {timeout:.0f} s; above what they saw last")
@@ -227,9 +227,11 @@ class Session:
         new, self.told = lines[self.told :], len(lines)
         return [line for line in new if not line.startswith(("GET ", "POST "))]
 
-    def check_alive(self) -> None:
+    def show_account(self) -> None:
+        """Show what came; a session that ended was not told."""
+        show(self.account(), DIM)
         if self.process.poll() is not None:
-            show(self.account())
+            show(self.account(), DIM)
             raise NotAsTold(f"bridge ended with {self.process.returncode}; above what it said")
 
     def interrupt(self) -> int:
