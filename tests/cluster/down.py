@@ -37,6 +37,7 @@ def stop(settings: Settings) -> None:
             process.end()
     network.remove(settings)
     for one in settings.nodes:
+        cgroups.end_all(one.cgroup)  # what was started, but not recorded any more
         cgroups.remove(one.cgroup)
     for path in (settings.run, settings.control):
         shutil.rmtree(path, ignore_errors=True)

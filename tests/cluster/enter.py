@@ -6,6 +6,7 @@ of this needs sudo or su, and new privileges are not forbidden to it: the comman
 """
 
 import ctypes
+import errno
 import os
 import sys
 
@@ -38,10 +39,21 @@ def main() -> None:
         become(int(user))
     try:
         os.chdir(folder)
-        os.execvp(command[0], command)
+        execute(command)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def execute(command: list[str]) -> None:
+    """As ``os.execvp``, but that imports modules now, and the user may not be able to read this Python's."""
+    places = [""] if "/" in command[0] else [f"{folder}/" for folder in os.environ["PATH"].split(":")]
+    for place in places:
+        try:
+            os.execv(place + command[0], command)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ def start(settings: Settings) -> Process:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            check=True,
+            check=False,
         )
     process = running(settings)
     if process is None:
-        raise system.HarnessError(f"the node ended at once; see {settings.logs / 'node.log'}")
+        raise system.HarnessError(f"the node did not start; see {settings.logs / 'node.log'}")
     return process
 
 

@@ -29,10 +29,14 @@ def main(argument: str) -> None:
     cgroups.join(settings.node.cgroup)
     system.setns(network.namespace(settings.node.namespace), system.NEW_NETWORK)
     system.unshare(system.NEW_MOUNT | system.NEW_UTS | system.NEW_IPC | system.NEW_PID)
+    recorded, told = os.pipe()
     if pid := os.fork():
         system.save(node.record(settings), pid)
+        os.write(told, b"!")
         return
-    be_init(settings)
+    os.close(told)
+    if os.read(recorded, 1):  # else the other one ended before it could record this one
+        be_init(settings)
 
 
 def be_init(settings: Settings) -> NoReturn:
