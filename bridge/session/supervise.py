@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 GRACE = 10.0  # seconds between a passed-on SIGTERM and the kill: Kubernetes gives a container 30, a person less
 MASHED = 3
 MASHED_WITHIN = 2.0
+AGAIN_AFTER = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Watch:
         return replace(self, interrupts=recent), None if self.at_terminal else PassOn(signal.SIGINT)
 
     def _ending(self, now: float, number: signal.Signals) -> tuple[Watch, Action]:
-        if self.kill_at is not None:  # asked twice: no more patience
-            return replace(self, kill_at=None), Kill()
+        if self.kill_at is not None:
+            asked = self.kill_at - GRACE
+            return (replace(self, kill_at=None), Kill()) if now - asked >= AGAIN_AFTER else (self, None)
         return replace(self, interrupts=(), kill_at=now + GRACE), PassOn(number)
 
 

@@ -29,8 +29,16 @@ def test_ctrl_c_without_a_terminal_is_passed_on() -> None:
 
 
 def test_mashing_ctrl_c_ends_the_process_and_more_of_it_kills() -> None:
-    mashed = [(n / 5, INT) for n in range(6)]
+    mashed = [(n / 3, INT) for n in range(6)]
     assert actions(Watch(at_terminal=True), *mashed) == [None, None, PassOn(signal.SIGTERM), None, None, Kill()]
+
+
+def test_a_signal_sent_to_bridge_and_to_its_group_is_one_wish() -> None:
+    assert actions(Watch(at_terminal=False), (0, TERM), (0.01, TERM), (5, TERM)) == [
+        PassOn(signal.SIGTERM),
+        None,
+        Kill(),
+    ]
 
 
 @pytest.mark.parametrize(("happened", "passed"), [(TERM, signal.SIGTERM), (HUP, signal.SIGHUP)])
