@@ -32,7 +32,11 @@ class Connection:
         """Called once, when the connection is closed by whichever side."""
 
     def send(self, data: bytes, *, last: bool = False) -> None:
-        """Send, now or as the peer reads. After the ``last`` of it, close."""
+        """Send, now or as the peer reads.
+
+        After the ``last`` of it, what the peer still sends is thrown away until it closes: closing at once would reset
+        the connection, and take away what it has not read. Whoever says ``last`` sets a deadline.
+        """
         if self.closed or self._last:
             return
         self._waiting += data
@@ -62,10 +66,10 @@ class Connection:
             return
         except OSError:  # reset, or timed out: as closed as by an orderly end
             data = b""
-        if data:
-            self.received(data)
-        else:
+        if not data:
             self.close()
+        elif not self._last:
+            self.received(data)
 
     def _flush(self) -> None:
         try:
@@ -73,15 +77,14 @@ class Connection:
                 with memoryview(self._waiting) as view:
                     sent = self._socket.send(view[: 16 * _CHUNK])
                 del self._waiting[:sent]
+            if self._last:
+                self._socket.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             pass  # goes on when the peer has read
         except OSError:
             self.close()
             return
-        if self._last and not self._waiting:
-            self.close()
-        else:
-            self.loop.watch(self._socket, WRITE if self._waiting else READ, self._ready)
+        self.loop.watch(self._socket, WRITE if self._waiting else READ, self._ready)
 
 
 def accept_all(listener: socket.socket) -> list[tuple[socket.socket, str]]:

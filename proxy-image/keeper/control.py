@@ -96,7 +96,7 @@ class ControlConnection(Connection):
         self._server.forget(self)
 
     def refuse(self, reason: str) -> None:
-        """Say why, and close; a peer that does not read is not waited for."""
+        """Say why, and close; a peer that does not close is not waited for."""
         self._timer.cancel()
         self._server.readiness.disconnected(self._ask)
         self.send(messages.render(messages.Refused(reason)), last=True)

@@ -78,7 +78,8 @@ class Loop:
         """Go round until `stop`."""
         while self._running:
             for key, events in self._selector.select(self._patience()):
-                if key.fileobj in self._selector.get_map():  # not closed by a callback before this one
+                # A callback before this one may have closed the socket, and another may have got its descriptor.
+                if self._selector.get_map().get(key.fd) is key:
                     key.data(events)
             self._fire()
 

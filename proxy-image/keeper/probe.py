@@ -70,7 +70,7 @@ class ProbeConnection(Connection):
     def received(self, data: bytes) -> None:
         """Collect the request's head; what follows it is of no interest."""
         if self._number is not None:
-            return
+            return  # it waits for its answer
         self._request += data
         if b"\r\n\r\n" in self._request:
             self._asked(self._request.split(b"\r\n", 1)[0])
@@ -100,7 +100,7 @@ class ProbeConnection(Connection):
     def _answer(self, status: int) -> None:
         head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         self._deadline.cancel()
-        self._deadline = self.loop.after(_REQUEST_SECONDS, self.close)  # for a peer that does not read
+        self._deadline = self.loop.after(_REQUEST_SECONDS, self.close)  # for a peer that does not close
         self.send(head.encode(), last=True)
 
 

@@ -80,25 +80,30 @@ def running_proxy(
     hold: float = 8.0,
     environ: Mapping[bytes, bytes] | None = None,
     keys: SessionKeys | None = None,
-    wrap: Sequence[str] = (),
+    command: Callable[[Path, Sequence[str]], Sequence[str]] | None = None,
 ) -> Iterator[RunningProxy]:
-    """Run one until the block ends. ``hold``: seconds that a probe waits. ``wrap``: a command that runs the keeper."""
+    """Run one until the block ends.
+
+    ``hold``: seconds that a probe waits. ``command``: how to start it otherwise than by `keeper_command`.
+    """
     ssh_port, keeper_port, probe_port = free_ports(3)
     proxy_keys, token = keys or make_session_keys(), secrets.token_hex(16)
-    with settings_folder(proxy_keys, token) as directory:
-        arguments = [
-            *("--ssh-port", str(ssh_port), "--keeper-port", str(keeper_port), "--probe-port", str(probe_port)),
-            *(word for port in listen for word in ("--listen", str(port))),
-            *("--hold", str(hold)),
-        ]
-        with started(directory, arguments, environ=environ or {}, wrap=wrap) as process:
-            proxy = RunningProxy(
-                ssh_port=ssh_port, keeper_port=keeper_port, probe_port=probe_port, listen=tuple(listen),
-                keys=proxy_keys, token=token, directory=directory, process=process,
-            )  # fmt: skip
-            for port in (ssh_port, keeper_port, probe_port):
-                wait_for_port(port, process, lambda: proxy.log)
-            yield proxy
+    arguments = [
+        *("--ssh-port", str(ssh_port), "--keeper-port", str(keeper_port), "--probe-port", str(probe_port)),
+        *(word for port in listen for word in ("--listen", str(port))),
+        *("--hold", str(hold)),
+    ]
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(settings_folder(proxy_keys, token))
+        start = (command or keeper_command)(directory, arguments)
+        process = stack.enter_context(started(start, directory, environ or {}))
+        proxy = RunningProxy(
+            ssh_port=ssh_port, keeper_port=keeper_port, probe_port=probe_port, listen=tuple(listen),
+            keys=proxy_keys, token=token, directory=directory, process=process,
+        )  # fmt: skip
+        for port in (ssh_port, keeper_port, probe_port):
+            wait_for_port(port, process, lambda: proxy.log)
+        yield proxy
 
 
 @contextlib.contextmanager
@@ -114,7 +119,6 @@ def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
         for name, text in files.items():
             (settings / name).write_text(text)
             (settings / name).chmod(0o444 if os.getuid() == 0 else 0o600)  # of another uid's key sshd does not mind
-        (directory / "log").touch()
         if os.getuid() == 0:
             os.chown(run, UID, UID)
         yield directory
@@ -122,36 +126,38 @@ def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
+def keeper_command(directory: Path, arguments: Sequence[str]) -> list[str]:
+    """The command that starts this clone's keeper with this machine's sshd, as process 1, unprivileged."""
+    folders = ("--settings", str(directory / "settings"), "--run", str(directory / "run"))
+    return [*as_process_1(unprivileged()), *INTERPRETER, str(ENTRYPOINT), *folders, "--sshd", str(SSHD), *arguments]
+
+
+def as_process_1(command: Sequence[str] = ()) -> list[str]:
+    """The command, in pid and mount namespaces of its own. Whatever is started there ends with it."""
+    new_user = [] if os.getuid() == 0 else ["--user", "--map-current-user"]
+    return ["/usr/bin/unshare", *new_user, "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL", "--", *command]
+
+
+def unprivileged() -> list[str]:
+    """The prefix that takes a command's privileges."""
+    if os.getuid() != 0:
+        return ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
+    drop = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]
+    return ["/usr/bin/setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", *drop, "--"]
+
+
 @contextlib.contextmanager
 def started(
-    directory: Path,
-    arguments: Sequence[str],
-    *,
-    environ: Mapping[bytes, bytes],
-    wrap: Sequence[str] = (),
-    settings: Path | None = None,
+    command: Sequence[str], directory: Path, environ: Mapping[bytes, bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the keeper; at the end of the block it is gone, and whatever it has started."""
-    folders = ("--settings", str(settings or directory / "settings"), "--run", str(directory / "run"))
-    command = [*container(), *wrap, *INTERPRETER, str(ENTRYPOINT), *folders, "--sshd", str(SSHD), *arguments]
+    """Start it with its output in ``directory/log``; at the end of the block it is gone with all that it started."""
     with (directory / "log").open("ab") as log:
-        process = subprocess.Popen(
-            command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
-        )  # fmt: skip
+        process = subprocess.Popen(command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         yield process
     finally:
-        process.kill()  # with the namespace's parent goes its process 1 (--kill-child), and with that everything in it
+        process.kill()  # its process 1 goes with it (--kill-child), and with that everything in the namespace
         process.wait()
-
-
-def container() -> list[str]:
-    """The command that runs another as process 1 of a pid namespace, unprivileged."""
-    new = ["/usr/bin/unshare", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]
-    drop = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]
-    if os.getuid() == 0:
-        return [*new, "--", "/usr/bin/setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", *drop, "--"]
-    return [*new, "--user", "--map-current-user", "--", "/usr/bin/setpriv", "--no-new-privs", "--"]
 
 
 def children(pid: int) -> list[int]:
