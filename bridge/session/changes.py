@@ -17,11 +17,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import Conflict, NotFound
+from bridge.cluster.pods import wait_for_rollout, wait_gone
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
 from bridge.plan.objects import SESSION_LABEL, Object, name_of
-from bridge.plan.target import WorkloadKind
+from bridge.plan.target import WorkloadKind, describe
 from bridge.plan.undo import UndoRecord, record_patch, replicas_of, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
 
@@ -63,12 +64,12 @@ class Target:
 
         self._patched(patch)
 
-    def put_back(self) -> int:
-        """Undo what is still ours to undo, and the claim; return the replicas that the target has then."""
+    def put_back(self) -> Object | None:
+        """Undo what is still ours to undo, and the claim; return the target as it is then, None if it was deleted."""
         try:
-            return replicas_of(self._patched(lambda workload: restore_patch(workload, self.record.session)))
+            return self._patched(lambda workload: restore_patch(workload, self.record.session))
         except NotFound:
-            return 0  # the target was deleted during the session: nothing to put back
+            return None
 
     def _patched(self, patch: Callable[[Object], Object | None]) -> Object:
         path = self.record.path
@@ -78,7 +79,7 @@ class Target:
             if change is None:
                 return workload
             try:
-                return self._cluster.patch(path, change)
+                return self.record.kind.stamp(self._cluster.patch(path, change))
             except Conflict:
                 continue
         raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")
@@ -92,48 +93,35 @@ def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> Non
     cluster.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", owned_by(replica_set, owner))
 
 
-def remove_objects(cluster: Cluster, session: str, signals: Signals, *, timeout: float) -> None:
+def remove_objects(cluster: Cluster, session: str, narrator: Narrator, signals: Signals, *, timeout: float) -> None:
     """Delete the session's objects, the ReplicaSet first; wait until its pod is gone, or a signal ends the wait."""
-    namespace = cluster.namespace
+    namespace, selector = cluster.namespace, f"{SESSION_LABEL}={session}"
     replica_sets = WorkloadKind.REPLICA_SET.path(namespace)
-    selector = f"{SESSION_LABEL}={session}"
     for item in cluster.list_(replica_sets, label_selector=selector):
         cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
     cluster.delete(f"/api/v1/namespaces/{namespace}/secrets/{secret_name(session)}")
-    pods = f"/api/v1/namespaces/{namespace}/pods"
+    pods, deadline = f"/api/v1/namespaces/{namespace}/pods", time.monotonic() + timeout
     with suppress(SignalReceived), signals.interruptible():
-        for there in cluster.follow(pods, label_selector=selector, deadline=time.monotonic() + timeout):
-            if not there:
-                return
+        wait_gone(cluster, pods, label_selector=selector, deadline=deadline, on_progress=narrator.doing)
 
 
 def wait_until_back(
-    cluster: Cluster, record: UndoRecord, replicas: int, narrator: Narrator, signals: Signals, *, timeout: float
+    cluster: Cluster, workload: Object, narrator: Narrator, signals: Signals, *, timeout: float
 ) -> None:
-    """Wait until the original has its replicas Ready again; a signal, or the time, ends the wait."""
-    path = record.kind.path(record.namespace)
-    begun = time.monotonic()
+    """Wait until the original has its replicas Ready again. What keeps it is told; a signal ends the wait."""
+    name, replicas = describe(workload), replicas_of(workload)
     try:
         with signals.interruptible():
-            selecting = f"metadata.name={record.name}"
-            for there in cluster.follow(path, field_selector=selecting, deadline=begun + timeout):
-                workload = there.get(record.name)
-                if workload is None:
-                    return
-                ready = _ready_replicas(workload)
-                if ready is not None and ready >= replicas:
-                    narrator.done(f"{record.target} is back: {ready} of {replicas} Ready")
-                    return
-                narrator.doing(f"waiting for {record.target}: {ready or 0} of {replicas} Ready")
+            wait_for_rollout(
+                cluster,
+                workload,
+                replicas,
+                deadline=time.monotonic() + timeout,
+                on_progress=lambda text: narrator.doing(f"waiting for {name}: {text}"),
+            )
     except SignalReceived:
-        narrator.note(f"{record.target} is put back; not waiting until it is Ready")
-        return
-    narrator.warn(f"{record.target} is put back, but not Ready after {timeout:g} s: kubectl describe {record.target}")
-
-
-def _ready_replicas(workload: Object) -> int | None:
-    """Return the Ready replicas, None while the controller has not seen the spec of now."""
-    status = workload.get("status") or {}
-    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
-        return None
-    return int(status.get("readyReplicas") or 0)
+        narrator.note(f"{name} is put back; not waiting until it is Ready")
+    except ClusterError as error:
+        narrator.warn(f"{error.message}. {error.hint}")
+    else:
+        narrator.done(f"{name} is back: {replicas} of {replicas} Ready")

@@ -69,8 +69,10 @@ def put_back(cluster: Cluster, left: Left, narrator: Narrator, signals: Signals,
     if left.record:
         target = Target(cluster, left.record)
         narrator.doing(f"putting {left.target} back")
-        wait_until_back(cluster, left.record, target.put_back(), narrator, signals, timeout=timeout)
-    remove_objects(cluster, left.session, signals, timeout=timeout)
+        workload = target.put_back()
+        if workload:
+            wait_until_back(cluster, workload, narrator, signals, timeout=timeout)
+    remove_objects(cluster, left.session, narrator, signals, timeout=timeout)
 
 
 def find_sessions(cluster: Cluster) -> list[Left]:

@@ -142,7 +142,7 @@ class Session:
             yield
         finally:
             with _saying_how_to_finish(cluster, plan):
-                remove_objects(cluster, plan.session, self._signals, timeout=self._request.timeout)
+                remove_objects(cluster, plan.session, self._narrator, self._signals, timeout=self._request.timeout)
             self._narrator.done("everything of this session is removed from the cluster")
 
     @contextmanager
@@ -196,10 +196,9 @@ class Session:
             self._signals.forget()
             self._narrator.doing(f"putting {plan.target} back")
             with _saying_how_to_finish(cluster, plan):
-                replicas = target.put_back()
-            wait_until_back(
-                cluster, target.record, replicas, self._narrator, self._signals, timeout=self._request.timeout
-            )
+                workload = target.put_back()
+            if workload:
+                wait_until_back(cluster, workload, self._narrator, self._signals, timeout=self._request.timeout)
 
     # ---- the process ----------------------------------------------------------------------------------------------
     def _run(self, cluster: Cluster, plan: Plan, target: Target | None, process: Process) -> int:
@@ -219,9 +218,7 @@ class Session:
         if situation.workload is None:
             return None
         if not situation.may("create", "pods/exec"):
-            self._narrator.note(
-                "what the image sets in the environment is not known: pods/exec is not allowed"
-            )
+            self._narrator.note("what the image sets in the environment is not known: pods/exec is not allowed")
             return None
         with self._signals.interruptible():
             return original_environment(cluster, situation.workload, plan.container, self._narrator)
