@@ -60,7 +60,7 @@ def for_tests(settings: Settings) -> list[ImageRecipe]:
             DEBUG,
             debian_packages=("busybox", "curl", "bind9-dnsutils", "netcat-openbsd", *PYTHON_PACKAGES),
             leave_out=("libmagic1", "bind9-host"),
-            links=PYTHON_LINKS | BUSYBOX_LINKS,
+            links=PYTHON_LINKS | BUSYBOX_LINKS | {"/usr/bin/nc": "nc.openbsd"},
             files=web,
             strip=PYTHON_STRIP,
             cmd=("sh",),

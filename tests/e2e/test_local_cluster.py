@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster import down, network, node, system, up
+from tests.cluster.access import Kubectl
 from tests.cluster.api import Api
 from tests.cluster.laptop import Laptop
 from tests.cluster.link import Link
@@ -26,9 +27,34 @@ from tests.cluster.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.access import Cluster, Kubectl
+    from tests.cluster.access import Cluster
 
 pytestmark = pytest.mark.local_cluster
+
+
+def say_nothing(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def named() -> Iterator[Settings]:
+    """Names for a second cluster, which is down in the end."""
+    settings = Settings(name="bridge-check", root_port=16444)
+    yield settings
+    down.down(settings)
+
+
+@pytest.fixture
+def second(named: Settings) -> Settings:
+    """A second cluster, up; tests may break it."""
+    up.up(named, say_nothing)
+    return named
+
+
+@pytest.fixture
+def second_laptop(second: Settings) -> Laptop:
+    """The second cluster's laptop, whose link tests may break."""
+    return Laptop(second)
 
 
 # -- what the laptop reaches ---------------------------------------------------------------------------------------
@@ -179,9 +205,9 @@ def test_a_kubeconfig_of_a_service_account_has_only_its_rights(
 
 # -- the link ------------------------------------------------------------------------------------------------------
 @pytest.fixture
-def link(settings: Settings) -> Iterator[Link]:
+def link(second: Settings) -> Iterator[Link]:
     """The link, plain again afterwards."""
-    link = Link(settings)
+    link = Link(second)
     yield link
     link.restore()
     assert link.describe() == "plain"
@@ -217,13 +243,13 @@ def answered(client: socket.socket, *, timeout: float) -> bool:
         return False
 
 
-def test_delay_is_added_each_way(link: Link, local_laptop: Laptop, settings: Settings) -> None:
-    assert min(handshakes(local_laptop, settings)) < 10
+def test_delay_is_added_each_way(link: Link, second_laptop: Laptop, second: Settings) -> None:
+    assert min(handshakes(second_laptop, second)) < 10
     link.slow(delay=25)
     assert link.describe() == "delay 25 ms, loss 0 % each way"
-    assert 50 <= statistics.median(handshakes(local_laptop, settings)) < 70
+    assert 50 <= statistics.median(handshakes(second_laptop, second)) < 70
     link.restore()
-    assert min(handshakes(local_laptop, settings)) < 10
+    assert min(handshakes(second_laptop, second)) < 10
 
 
 def retransmitted(laptop: Laptop) -> int:
@@ -232,41 +258,39 @@ def retransmitted(laptop: Laptop) -> int:
     return int(values[names.index("RetransSegs")])
 
 
-def test_lost_frames_are_sent_again(link: Link, local_laptop: Laptop, settings: Settings) -> None:
-    before = retransmitted(local_laptop)
+def test_lost_frames_are_sent_again(link: Link, second_laptop: Laptop, second: Settings) -> None:
+    before = retransmitted(second_laptop)
     link.slow(loss=20)
-    result = local_laptop.run(["kubectl", "get", "--raw=/openapi/v2"], timeout=100)
+    result = second_laptop.run(["kubectl", "get", "--raw=/openapi/v2"], timeout=100)
     assert json.loads(result.stdout)["swagger"] == "2.0", result.stderr
-    assert retransmitted(local_laptop) > before
+    assert retransmitted(second_laptop) > before
 
 
-def test_a_cut_link_is_noticed_at_once_and_mends(link: Link, local_laptop: Laptop, settings: Settings) -> None:
-    with open_connection(local_laptop, settings) as client:
+def test_a_cut_link_is_noticed_at_once_and_mends(link: Link, second_laptop: Laptop, second: Settings) -> None:
+    with open_connection(second_laptop, second) as client:
         link.cut()
-        with local_laptop.in_network():
+        with second_laptop.in_network():
             other = socket.socket()
         with other:
-            assert other.connect_ex((settings.node.address, settings.api_port)) == errno.ENETUNREACH
+            assert other.connect_ex((second.node.address, second.api_port)) == errno.ENETUNREACH
         link.mend()
         assert answered(client, timeout=10)
 
 
 @pytest.mark.parametrize("delay", [0, 5])
-def test_a_black_hole_says_nothing_and_mends(
-    link: Link, local_laptop: Laptop, settings: Settings, delay: float
-) -> None:
+def test_a_black_hole_says_nothing_and_mends(link: Link, second_laptop: Laptop, second: Settings, delay: float) -> None:
     link.slow(delay=delay)
-    with open_connection(local_laptop, settings) as client:
+    with open_connection(second_laptop, second) as client:
         link.black_hole()
-        assert not connects(local_laptop, settings.node.address, settings.api_port, timeout=0.5)
+        assert not connects(second_laptop, second.node.address, second.api_port, timeout=0.5)
         assert not answered(client, timeout=0.5)
         link.mend()
         client.settimeout(10)
         assert b"400" in client.recv(100)
 
 
-def test_a_connection_outlives_a_change_of_the_delay(link: Link, local_laptop: Laptop, settings: Settings) -> None:
-    with open_connection(local_laptop, settings) as client:
+def test_a_connection_outlives_a_change_of_the_delay(link: Link, second_laptop: Laptop, second: Settings) -> None:
+    with open_connection(second_laptop, second) as client:
         link.slow(delay=10)
         link.slow(delay=20)
         link.slow()
@@ -292,25 +316,61 @@ def test_the_usual_admission_plugins_are_on(cluster: Cluster, kubectl: Kubectl, 
         kubectl.apply({**pod, "spec": {"containers": [container]}})
 
 
-def test_a_restart_of_the_api_server_leaves_the_cluster_healthy(
-    cluster: Cluster, kubectl: Kubectl, settings: Settings
-) -> None:
+def test_a_restart_of_the_api_server_leaves_the_cluster_healthy(second: Settings) -> None:
+    kubectl = Kubectl(str(second.binaries / "kubectl"), second.kubeconfig)
     kubectl("create", "deployment", "web", "--image=bridge.local/web:1")
     kubectl.rollout("deployment/web")
-    before = (settings.control / "kube-apiserver").read_text()
-    up.restart_apiserver(settings)
-    assert (settings.control / "kube-apiserver").read_text() != before
+    before = (second.control / "kube-apiserver").read_text()
+    up.restart_apiserver(second)
+    assert (second.control / "kube-apiserver").read_text() != before
     kubectl("scale", "deployment/web", "--replicas=2")
     kubectl.rollout("deployment/web")
     pods = kubectl.json("get", "pods")["items"]
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0, 0]
 
 
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: bridge.local/web:1
+        env: [{name: ECHO_PORT, value: "7000"}]
+        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}, {name: echo, port: 7000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web-headless}
+spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}
+"""
+
+
+def test_pods_reach_services_by_every_name(kubectl: Kubectl, namespace: str) -> None:
+    kubectl.apply(WEB)
+    kubectl("run", "debug", "--image=bridge.local/debug:1", "--command", "--", "sleep", "1000")
+    kubectl.rollout("deployment/web")
+    kubectl("wait", "--for=condition=Ready", "pod/debug", "--timeout=60s")
+    names = ["web", f"web.{namespace}", f"web.{namespace}.svc", f"web.{namespace}.svc.cluster.local."]
+    for name in names:
+        assert "version=1" in kubectl("exec", "debug", "--", "curl", "-sS", "--max-time", "5", f"http://{name}/")
+    assert len(kubectl("exec", "debug", "--", "dig", "+search", "+short", "web-headless").split()) == 2
+    assert kubectl("exec", "debug", "--", "sh", "-c", "printf abc | nc -N web 7000") == "abc"
+    assert "NXDOMAIN" in kubectl("exec", "debug", "--", "dig", "example.com")
+
+
 # -- its life ------------------------------------------------------------------------------------------------------
-def say_nothing(_: str) -> None:
-    """Progress that nobody reads."""
-
-
 def records(settings: Settings) -> dict[str, str]:
     files = [*settings.run.iterdir(), *settings.control.iterdir()]
     return {str(path): path.read_text() for path in files if path.is_file()}
@@ -320,21 +380,6 @@ def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) ->
     before = records(settings)
     up.up(settings, say_nothing)
     assert records(settings) == before
-
-
-@pytest.fixture(scope="module")
-def named() -> Iterator[Settings]:
-    """Names for a second cluster, which is down in the end."""
-    settings = Settings(name="bridge-check", root_port=16444)
-    yield settings
-    down.down(settings)
-
-
-@pytest.fixture
-def second(named: Settings) -> Settings:
-    """A second cluster, up; tests may break it."""
-    up.up(named, say_nothing)
-    return named
 
 
 def test_down_leaves_nothing(second: Settings) -> None:
