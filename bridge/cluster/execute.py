@@ -1,11 +1,12 @@
 """What the original's image sets in the environment, read from the running original before it goes.
 
-A pod's JSON does not have an image's ENV lines; a process in the container does. ``cat /proc/self/environ`` is run in
-it, over a WebSocket in the subprotocol ``v5.channel.k8s.io`` or v4: each message begins with the number of its channel
-(1 stdout, 2 stderr, 3 how it ended, as a ``Status``).
+A pod's JSON does not have an image's ENV lines; a process in the container does. So ``/proc/self/environ`` is read in
+it, by ``cat``, or by the interpreter that an image without it was made for. That goes over a WebSocket in the
+subprotocol ``v5.channel.k8s.io`` or v4: each message begins with the number of its channel (1 stdout, 2 stderr, 3 how
+it ended, as a ``Status``).
 
-It is a nicety: an image without ``cat``, a missing right or a slow node must not stop a session. So there is a reason
-instead of an error, and never more than the time given.
+It is a nicety: an image without any of them, a missing right or a slow node must not stop a session. So there is a
+reason instead of an error, and never more than the time given.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 STDOUT, STDERR, ENDED = 1, 2, 3
-READ_ENVIRONMENT = ("cat", "/proc/self/environ")
+FILE = "/proc/self/environ"
+READERS = (
+    ("cat", FILE),
+    ("python3", "-c", f"import sys; sys.stdout.buffer.write(open({FILE!r}, 'rb').read())"),
+    ("node", "-e", f"process.stdout.write(require('fs').readFileSync({FILE!r}))"),
+    ("busybox", "cat", FILE),
+)
+"""Asked in this order; only what is not there leads to the next."""
+NOT_THERE = "it has no program that reads a file"
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,11 @@ def image_environment(
 
     None where it can't be had; ``note`` is then told why.
     """
-    outcome = execute(cluster, pod, container, READ_ENVIRONMENT, timeout=timeout)
+    deadline = time.monotonic() + timeout
+    for reader in READERS:
+        outcome = execute(cluster, pod, container, reader, timeout=max(deadline - time.monotonic(), 0.1))
+        if outcome.failure != NOT_THERE:
+            break
     if not outcome.failure:
         return outcome.stdout
     if note:
@@ -128,7 +141,7 @@ def _failure(status: bytes, stderr: bytes) -> str:
         return ""
     message = str(ended.get("message") or "it failed")
     if "executable file not found" in message or "no such file or directory" in message:
-        return f"it has no {READ_ENVIRONMENT[0]}"
+        return NOT_THERE
     return stderr.decode(errors="replace").strip() or message
 
 

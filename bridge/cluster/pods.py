@@ -305,14 +305,19 @@ class _Judge:
 
 
 def last_words(cluster: Cluster, pod: Object, container: str) -> str:
-    """Return the last lines of a container's log, of its run before where it was started again; empty if none."""
+    """Return the last lines of the log of a container that ended; empty if there are none.
+
+    The kubelet keeps one ended container: that is the current one until it runs again, then the previous one.
+    """
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    restarted = any(status["name"] == container and status.get("restartCount") for status in statuses)
-    query = {"container": container, "tailLines": str(LOG_LINES), "previous": "true" if restarted else ""}
+    running = any(status["name"] == container and "running" in (status.get("state") or {}) for status in statuses)
+    query = {"container": container, "tailLines": str(LOG_LINES), "previous": "true" if running else ""}
     path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{name_of(pod)}/log"
     try:
         text = cluster.text(path, query=query)
     except ClusterError:  # a nicety: no right to pods/log, or nothing was written
+        return ""
+    if text.startswith("unable to retrieve container logs"):  # it was removed just now; said with a status of 200
         return ""
     return " / ".join(line.strip() for line in text.splitlines() if line.strip())
 

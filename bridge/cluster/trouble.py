@@ -112,15 +112,18 @@ def _unscheduled(pod: Object, events: Sequence[Object]) -> Trouble | None:
             message = str(condition.get("message") or condition.get("reason") or "no reason given")
             return Trouble(
                 "unscheduled",
-                f"no node takes pod {name_of(pod)}: {message.rstrip('.')}",
+                f"no node takes pod {name_of(pod)}: {_BESIDE.sub('', message).rstrip('.')}",
                 _where_to_look(message),
                 _scheduling_patience(pod, events),
             )
     return None
 
 
+# What the scheduler adds on other ways that it tried.
+_BESIDE = re.compile(r" (no new claims to deallocate|preemption:).*$", re.S)
+
 _SCHEDULING = (
-    (r"Insufficient (\S+)", "Free {0} in the cluster, or lower what the target's sidecars request."),
+    (r"Insufficient ([\w./-]*\w)", "Free {0} in the cluster, or lower what the target's sidecars request."),
     (r"node\(s\) had untolerated taint(?:\(s\)| \{([^:}]+))?", "The target's template must tolerate the taint."),
     (r"didn't match Pod's node affinity/selector", "The target's nodeSelector or affinity fits no node."),
     (r"didn't match pod anti-affinity", "The target's anti-affinity keeps it off nodes that the original is on."),
