@@ -13,7 +13,6 @@ when the API server says that it has changed.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import Conflict, NotFound
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from bridge.session.narrator import Narrator
     from bridge.session.signals import Signals
 
+GONE_WITHIN = 30.0
+"""Seconds that a proxy pod may take to go: its grace period is 5."""
 TRIES = 8
 """How often a patch is decided again because the target changed in between."""
 
@@ -93,16 +94,19 @@ def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> Non
     cluster.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", owned_by(replica_set, owner))
 
 
-def remove_objects(cluster: Cluster, session: str, narrator: Narrator, signals: Signals, *, timeout: float) -> None:
-    """Delete the session's objects, the ReplicaSet first; wait until its pod is gone, or a signal ends the wait."""
+def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
+    """Delete the session's objects, the ReplicaSet first, and wait until its pod is gone.
+
+    A second or two, so no signal ends the wait: who mashes Ctrl-C finds nothing left, either.
+    """
     namespace, selector = cluster.namespace, f"{SESSION_LABEL}={session}"
     replica_sets = WorkloadKind.REPLICA_SET.path(namespace)
     for item in cluster.list_(replica_sets, label_selector=selector):
         cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
     cluster.delete(f"/api/v1/namespaces/{namespace}/secrets/{secret_name(session)}")
-    pods, deadline = f"/api/v1/namespaces/{namespace}/pods", time.monotonic() + timeout
-    with suppress(SignalReceived), signals.interruptible():
-        wait_gone(cluster, pods, label_selector=selector, deadline=deadline, on_progress=narrator.doing)
+    for path in (f"/api/v1/namespaces/{namespace}/pods", replica_sets):
+        deadline = time.monotonic() + GONE_WITHIN
+        wait_gone(cluster, path, label_selector=selector, deadline=deadline, on_progress=narrator.doing)
 
 
 def wait_until_back(

@@ -52,5 +52,5 @@ class Readiness:
 
     async def _accepting(self) -> None:
         await self._started.wait()
-        while self._wanted and not self._wanted & self._box.listening():
-            await asyncio.sleep(LOOK_EVERY)  # no event exists, see LOOK_EVERY
+        while self._wanted and not self._wanted & self._box.listening():  # noqa: ASYNC110  # nobody tells: LOOK_EVERY
+            await asyncio.sleep(LOOK_EVERY)

@@ -72,7 +72,7 @@ def put_back(cluster: Cluster, left: Left, narrator: Narrator, signals: Signals,
         workload = target.put_back()
         if workload:
             wait_until_back(cluster, workload, narrator, signals, timeout=timeout)
-    remove_objects(cluster, left.session, narrator, signals, timeout=timeout)
+    remove_objects(cluster, left.session, narrator)
 
 
 def find_sessions(cluster: Cluster) -> list[Left]:

@@ -142,7 +142,7 @@ class Session:
             yield
         finally:
             with _saying_how_to_finish(cluster, plan):
-                remove_objects(cluster, plan.session, self._narrator, self._signals, timeout=self._request.timeout)
+                remove_objects(cluster, plan.session, self._narrator)
             self._narrator.done("everything of this session is removed from the cluster")
 
     @contextmanager
