@@ -23,14 +23,21 @@ BUILDERS = {
 CHECKS = {"docker": ["docker", "info"], "podman": ["podman", "info"], "buildah": ["buildah", "info"]}
 SENT = ("bridge/__init__.py", "bridge/wire", "proxy-image")
 
-AFTERWARDS = """\
-{image} is built. Next, one of:
+PUSH = """\
+{image} is built. Next, for a registry:
     {builder} push {image}
+for a cluster on this machine, one of:
+"""
+LOAD = """\
     kind load docker-image {image}
     minikube image load {image}
     k3d image import {image}
-then: bridge run --image {image} ...
 """
+LOAD_ARCHIVE = """\
+    {builder} push {image} docker-archive:bridge-proxy.tar:{image}
+    kind load image-archive bridge-proxy.tar, minikube image load bridge-proxy.tar, k3d image import bridge-proxy.tar
+"""
+RUN = "then: bridge run --image {image} ...\n"
 
 
 def main(arguments: list[str]) -> None:
@@ -45,7 +52,8 @@ def main(arguments: list[str]) -> None:
         status = subprocess.run([*command, "--build-arg", f"VERSION={version()}", folder], check=False).returncode
     if status:
         raise SystemExit(f"proxy-image: {builder} ended with status {status}; its own words are above")
-    print(AFTERWARDS.format(image=image, builder=builder), end="")
+    told = PUSH + (LOAD if builder == "docker" else LOAD_ARCHIVE) + RUN
+    print(told.format(image=image, builder=builder), end="")
 
 
 def find_builder(wanted: str) -> str:

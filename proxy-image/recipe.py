@@ -27,7 +27,7 @@ def recipe() -> ImageRecipe:
         raise RuntimeError(f"can't gather the proxy image's files: {result.stderr.strip()[-800:]}")
     return ImageRecipe(
         f"{NAME}:{__version__}",
-        files={f"/{name}": gathered / name for name in ("etc", "opt", "usr")},
+        files={f"/{name}": gathered / name for name in ("etc", "opt", "usr", "var")},
         folders={"/etc/bridge": 0o755, "/run/bridge": 0o755},
         entrypoint=ENTRYPOINT,
         user=USER,

@@ -42,11 +42,14 @@ def main(folder: Path) -> None:
     extensions = [path for path in modules if path.suffix == ".so"]
     shutil.rmtree(folder, ignore_errors=True)
     _make_skeleton(folder)
-    for binary in (SSHD, PYTHON, wrapper, *extensions, *_libraries([SSHD, PYTHON, wrapper, *extensions])):
+    programs = [SSHD, PYTHON, wrapper, *extensions]
+    binaries = {*programs, *_libraries(programs)}
+    for binary in binaries:
         _copy(binary, folder)
     for path in modules:
         if path.suffix == ".py":
             _compile(path, folder / _merged(path), optimize=2)
+    _name_packages({*binaries, *modules}, folder)
     _add_application(folder / APPLICATION)
 
 
@@ -116,6 +119,28 @@ def _compile(source: Path, target: Path, *, optimize: int = 0) -> None:
         optimize=optimize,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
+
+
+def _name_packages(paths: set[Path], folder: Path) -> None:
+    """Say whose files these are: the licences that go with them, and the status that scanners for known faults read.
+
+    ``status.d`` is where they look in images without a package manager.
+    """
+    names = {other for path in paths for other in (str(path.resolve()), str(path.resolve()).removeprefix("/usr"))}
+    # It fails for names that no package has: those of links, and one of the two that /usr gives to the others.
+    owners = subprocess.run(["dpkg-query", "--search", *names], check=False, capture_output=True, text=True).stdout
+    packages = sorted({line.split(":")[0] for line in owners.splitlines()})
+    for package in packages:
+        status = subprocess.run(["dpkg-query", "--status", package], check=True, capture_output=True, text=True).stdout
+        _write(folder / "var/lib/dpkg/status.d" / package, status)
+        copyright_file = Path("/usr/share/doc") / package / "copyright"
+        if copyright_file.exists():
+            _write(folder / str(copyright_file).lstrip("/"), copyright_file.read_text())
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def _add_application(folder: Path) -> None:

@@ -211,6 +211,13 @@ def test_the_image_has_no_shell_nothing_setuid_and_is_small(rootfs):
     assert not list(rootfs.rglob("*.py"))[1:]  # compiled, but for the entrypoint
 
 
+def test_the_image_says_whose_files_it_has(rootfs):
+    packages = {path.name for path in (rootfs / "var/lib/dpkg/status.d").iterdir()}
+    assert {"openssh-server", "libnss-wrapper", "libc6", "libssl3"} <= packages
+    for package in packages:
+        assert (rootfs / "usr/share/doc" / package / "copyright").exists()
+
+
 @needs_root
 @pytest.mark.parametrize("uid", [65532, 1000660000])
 def test_the_image_runs_on_a_read_only_root_under_any_uid(rootfs, uid, ssh, control, tmp_path):
