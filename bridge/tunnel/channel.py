@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
+AT_ONCE = 64 * 1024
+"""Of one large write, what goes out before other channels have their turn."""
 DELIVERY = 64 * 1024
 """Bytes handed to the protocol at once when reading resumes."""
 
@@ -52,6 +54,9 @@ class Mux(Protocol):
 
     def window_size(self) -> int:
         """Return the size that a receive window should have now."""
+
+    def in_flight(self) -> int:
+        """Return the bytes that a channel may have on the way."""
 
 
 class Channel(asyncio.Transport):
@@ -167,11 +172,13 @@ class Channel(asyncio.Transport):
             raise RuntimeError("write after write_eof")
         if self._closing or not data:
             return
-        out, count = self._out, len(data)
-        if not self._queue and self._mux.clear and count <= out.left and count <= out.packet:
-            out.left -= count
-            self._mux.send_data(self._peer, data)
-            return
+        if not self._queue and self._mux.clear:
+            out, count = self._out, len(data)
+            if count <= out.left and count <= out.packet:
+                out.left -= count
+                self._mux.send_data(self._peer, data)
+                return
+            data = self._send_some(memoryview(data))
         self._queue += data
         self._queue_changed()
 
@@ -210,7 +217,7 @@ class Channel(asyncio.Transport):
     def opened(self, peer: int, window: int, packet: int) -> None:
         """Take the peer's number and what it allows us, and begin."""
         self._peer = peer
-        self._out = SendWindow(window, min(packet, messages.MAX_PACKET))
+        self._out = SendWindow(min(window, self._mux.in_flight()), min(packet, messages.MAX_PACKET))
         self._protocol.connection_made(self)
 
     def received(self, data: bytes) -> None:
@@ -277,6 +284,15 @@ class Channel(asyncio.Transport):
         self._lose(error)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _send_some(self, data: memoryview) -> memoryview:
+        """Send packets while that is allowed, up to a fair share; give back the rest."""
+        sent, share = 0, min(len(data), AT_ONCE)
+        while sent < share and self._mux.clear and (count := min(share - sent, self._out.allowed())):
+            self._out.left -= count
+            self._mux.send_data(self._peer, data[sent : sent + count])
+            sent += count
+        return data[sent:]
 
     def _grant(self, count: int) -> None:
         if not self._close_sent:

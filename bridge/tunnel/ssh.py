@@ -34,7 +34,7 @@ from bridge.tunnel.keyexchange import KeyExchange
 from bridge.tunnel.packets import BadPacket, Packets
 from bridge.tunnel.ssh_messages import Opening, Reader
 from bridge.tunnel.stream import PortForward, StreamError, open_stream
-from bridge.tunnel.windows import Overrun, window_size
+from bridge.tunnel.windows import Overrun, in_flight, window_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -256,6 +256,10 @@ class Connection:
     def window_size(self) -> int:
         """Return the receive window for a channel now."""
         return window_size(round_trip=self._shortest, channels=len(self._channels))
+
+    def in_flight(self) -> int:
+        """Return the bytes that a channel may have on the way."""
+        return in_flight(round_trip=self._shortest)
 
     # -- for Incoming ----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,14 @@ def window_size(*, round_trip: float, channels: int) -> int:
     return max(min(wanted, share), SMALLEST)
 
 
+def in_flight(*, round_trip: float) -> int:
+    """The bytes that a channel may have on the way to the pod: sshd's window of 2 MiB is more than a short link needs.
+
+    Never less than sshd consumes before it grants more: three of its packets, or half of what it allowed at first.
+    """
+    return min(max(int(RATE * round_trip), ON_A_SHORT_LINK), LARGEST)
+
+
 class ReceiveWindow:
     """What the peer may send us. All sizes in bytes."""
 
