@@ -29,6 +29,8 @@ DEFAULT_TIMEOUT = 10.0
 TICK = 1
 """Seconds that a watch lasts before it is asked for anew (the API server takes whole ones)."""
 
+SHORT = 0.2
+
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 
@@ -203,6 +205,7 @@ class Cluster:
         follower = _Follower(self, path, label_selector, field_selector)
         yield follower.list_()
         while time.monotonic() < deadline:
+            began = time.monotonic()
             try:
                 yield from follower.changes()
             except Expired:
@@ -211,6 +214,8 @@ class Cluster:
                 if not _passing(error) or time.monotonic() >= deadline:
                     raise
             else:
+                if time.monotonic() - began < SHORT:  # something between cuts each watch at once: don't spin
+                    self.transport.pause(SHORT)
                 yield follower.state
 
     # -- inside ----------------------------------------------------------------------------------------------------

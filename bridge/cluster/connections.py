@@ -46,24 +46,24 @@ def _explain(error: BaseException, access: Access, timeout: float) -> tuple[str,
             "See proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY."
         )
     for cause in causes:
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return "the connection was cut", "Try again: the API server, or a proxy on the way, may be restarting."
         if isinstance(cause, ssl.SSLError):
             return _tls(cause)
     if any(isinstance(cause, http.NameResolutionError | socket.gaierror) for cause in causes):
         return "its name is not known here (DNS)", "Is the VPN up? Is it the right --context?"
-    if any(isinstance(cause, http.TimeoutError | TimeoutError) for cause in causes):
-        return (
-            f"no answer within {timeout:.0f} s",
-            "Is the VPN up? Does a firewall lie between? Is the cluster running?",
-        )
-    return _of_socket(causes)
+    return _of_socket(causes, timeout)
 
 
-def _of_socket(causes: list[BaseException]) -> tuple[str, str]:
+def _of_socket(causes: list[BaseException], timeout: float) -> tuple[str, str]:
+    # To urllib3 a refused connection is a kind of timeout: look at what the system said first.
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return "connection refused", "Is the cluster running? Is it the right --context?"
     unroutable = {errno.ENETUNREACH, errno.EHOSTUNREACH}
     if any(isinstance(cause, OSError) and cause.errno in unroutable for cause in causes):
         return f"there is no way to it ({_last(causes)})", "Is this laptop online? Is the VPN up?"
+    if any(isinstance(cause, http.TimeoutError | TimeoutError) for cause in causes):
+        return f"no answer within {timeout:.0f} s", "Is the VPN up? Is a firewall in between? Is the cluster running?"
     if any(isinstance(cause, ConnectionResetError | BrokenPipeError | http.ProtocolError) for cause in causes):
         return f"the connection was cut ({_last(causes)})", "Try again: the API server may be restarting."
     return _last(causes), "Try `kubectl version` with the same kubeconfig."

@@ -81,6 +81,10 @@ class Transport:
         if pool is not None:
             pool.clear()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait; return at once, and True, when this is closed."""
+        return self._closed.wait(seconds)
+
     @property
     def now(self) -> datetime | None:
         """Return the API server's time, None before its first answer."""
@@ -127,7 +131,7 @@ class Transport:
                 return once(min(self.timeout, max(deadline - time.monotonic(), 0.1)))
             except _Failed as failed:
                 pause = _pause(failed, attempt, patience.attempts)
-                if pause is None or time.monotonic() + pause >= deadline or self._closed.wait(pause):
+                if pause is None or time.monotonic() + pause >= deadline or self.pause(pause):
                     raise failed.error from failed.__cause__
                 log.debug("%s %s again: %s", call.method, call.target, failed.error)
         raise AssertionError("counting does not end")
