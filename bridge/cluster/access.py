@@ -29,7 +29,8 @@ def require_rights(cluster: Cluster, needed: Sequence[Right]) -> tuple[Right, ..
     if not required:
         return missing
     listed = "\n".join(f"  {right}{f'  (to {right.why})' if right.why else ''}" for right in required)
-    role = render_role(list(missing), cluster.namespace, user=whoami(cluster))
+    # All of them, not only what is missing: a Role of that name may be there from the last time.
+    role = render_role(list(needed), cluster.namespace, user=whoami(cluster))
     raise Forbidden(
         f"{cluster.user or 'you'} lacks rights in namespace {cluster.namespace}:\n{listed}",
         hint=f"Ask who runs the cluster for this Role:\n{role}",

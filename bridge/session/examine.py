@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bridge.cluster.access import require_rights
+from bridge.cluster.errors import MissingRight
 from bridge.cluster.execute import image_environment
 from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of
 from bridge.plan.access import Purpose, needed_rights
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.cluster import Cluster
     from bridge.plan.access import Right
     from bridge.plan.objects import Object
+    from bridge.plan.target import TargetSpec
     from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
@@ -33,7 +35,7 @@ def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situat
             lambda: require_rights(cluster, needed_rights(Purpose.JOIN)), lambda: require_namespace(cluster)
         )
         return _situation(cluster, None, (), lacking)
-    workload = find_workload(cluster, request.target)
+    workload = _find(cluster, request.target)
     check_swappable(workload)
     check_unclaimed(workload, now=cluster.now())
     rights = needed_rights(Purpose.SWAP, WorkloadKind.of(workload), name_of(workload))
@@ -43,6 +45,15 @@ def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situat
     for note in notes:
         narrator.note(note)
     return _situation(cluster, workload, services, lacking)
+
+
+def _find(cluster: Cluster, target: TargetSpec) -> Object:
+    """Find the target; who may not even read it is told all that a session needs, not just this."""
+    try:
+        return find_workload(cluster, target)
+    except MissingRight:
+        require_rights(cluster, needed_rights(Purpose.SWAP, target.kind or WorkloadKind.DEPLOYMENT, target.name))
+        raise
 
 
 def _situation(

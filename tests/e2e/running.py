@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
+
+
+PROGRAM = os.environ.get("BRIDGE_PROGRAM", "bridge")
+"""What is tested, as a path on the laptop: the clone's, unless another one (an installed release) is named."""
 
 
 class Laptop(Protocol):
@@ -65,7 +70,7 @@ class Bridge:
     def __init__(self, laptop: Laptop, *argv: str, **options: object) -> None:
         self.began = time.monotonic()
         self.process = laptop.popen(
-            ["bridge", *argv],
+            [PROGRAM, *argv],
             stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
