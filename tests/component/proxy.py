@@ -28,7 +28,8 @@ from bridge.tunnel.keys import SessionKeys, make_session_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-ENTRYPOINT = Path(__file__).parents[2] / "proxy-image" / "entrypoint.py"
+PROXY_IMAGE = Path(__file__).parents[2] / "proxy-image"
+ENTRYPOINT = PROXY_IMAGE / "entrypoint.py"
 SSHD = Path("/usr/sbin/sshd")
 USER = "bridge"
 UID = 4242
@@ -109,6 +110,7 @@ def running_proxy(
 @contextlib.contextmanager
 def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
     """The session's Secret and the writable folder, as the pod has them."""
+    subprocess.run([PROXY_IMAGE / "ensure-packages"], check=True)
     directory = Path(tempfile.mkdtemp(prefix="bridge-proxy-"))
     try:
         directory.chmod(0o755)
