@@ -17,12 +17,15 @@ CLONE = HERE.parent
 NAME = "docker.io/library/bridge-proxy"
 ENTRYPOINT = ("/usr/bin/python3", "-I", "-S", "-B", "/opt/bridge/proxy-image/entrypoint.py")
 USER = "65532:65532"
+DPKG_STATUS = Path("/var/lib/dpkg/status")
 
 
 def recipe() -> ImageRecipe:
-    """Gather the files and say what the image is. Its tag is bridge's version."""
-    _run(HERE / "ensure-packages")
-    gathered = _gather(CLONE / ".build" / "proxy-image")
+    """Gather the files, if they are not there already, and say what the image is. Its tag is bridge's version."""
+    gathered = CLONE / ".build" / "proxy-image" / _inputs()
+    if not gathered.exists():
+        _run(HERE / "ensure-packages")
+        _gather(gathered)
     return ImageRecipe(
         f"{NAME}:{__version__}",
         files={f"/{name}": gathered / name for name in ("etc", "opt", "usr", "var")},
@@ -32,29 +35,29 @@ def recipe() -> ImageRecipe:
     )
 
 
-def _gather(folder: Path) -> Path:
-    """Gather the files in a folder named for what they are: another process may read the same at this moment."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="new-") as scratch:
-        new = Path(scratch) / "rootfs"
-        # By the system's Python, which is the one that goes into the image: modules are compiled for it.
-        _run("/usr/bin/python3", "-B", HERE / "rootfs.py", new)
-        gathered = folder / _digest(new)
-        if not gathered.exists():
-            with contextlib.suppress(OSError):  # another process was first, with the same
-                new.rename(gathered)
-    for older in folder.iterdir():
-        if older != gathered and not older.name.startswith("new-"):
-            shutil.rmtree(older, ignore_errors=True)
-    return gathered
-
-
-def _digest(folder: Path) -> str:
+def _inputs() -> str:
+    """Name what the files are made from: our sources, and this machine's packages."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode}\0{len(content)}\0".encode() + content)
+    for folder in (HERE, CLONE / "bridge" / "wire"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(CLONE)}\0".encode() + path.read_bytes())
+    digest.update((CLONE / "bridge" / "__init__.py").read_bytes())
+    if DPKG_STATUS.exists():
+        digest.update(f"{DPKG_STATUS.stat().st_mtime_ns} {DPKG_STATUS.stat().st_size}".encode())
     return digest.hexdigest()[:16]
+
+
+def _gather(folder: Path) -> None:
+    """Gather the files beside the folder, then put them in place: another process may do the same at this moment."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for older in folder.parent.glob("????????????????"):
+        if older != folder:
+            shutil.rmtree(older, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as scratch:
+        # By the system's Python, which is the one that goes into the image: modules are compiled for it.
+        _run("/usr/bin/python3", "-B", HERE / "rootfs.py", Path(scratch) / "rootfs")
+        with contextlib.suppress(OSError):  # the other was first, with the same
+            (Path(scratch) / "rootfs").rename(folder)
 
 
 def _run(*command: str | Path) -> None:
