@@ -383,11 +383,9 @@ def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) ->
 
 
 def test_down_leaves_nothing(second: Settings) -> None:
-    laptop = Laptop(second)
-    with laptop.popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True) as forgotten:
-        Link(second).slow(delay=1)
-        traces = traces_of(second)
-        assert traces
+    Link(second).slow(delay=1)
+    with Laptop(second).popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True) as forgotten:
+        assert traces_of(second)
         down.down(second)
         assert forgotten.wait(5) == -9
     assert traces_of(second) == []

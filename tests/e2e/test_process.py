@@ -1,0 +1,153 @@
+"""The process's business is its own: terminal, signals, files, tree; and sessions that come and go leave nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.running import PROGRAM, Bridge
+from tests.e2e.workloads import client, deployment, manifest, service
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from tests.cluster.access import AnyLaptop, Kubectl
+    from tests.cluster.laptop import Laptop
+
+SERVER = "tests/e2e/apps/server.py"
+
+
+@pytest.fixture
+def shop(kubectl: Kubectl, namespace: str) -> str:
+    """The web workload, its Service and a client."""
+    kubectl.apply(manifest(deployment(), service(), client()))
+    kubectl.rollout("deployment/web")
+    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    return namespace
+
+
+class Terminal:
+    """A terminal in which a program runs; types, and waits for what it shows."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self.text = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def wait_for(self, pattern: str, timeout: float = 30) -> None:
+        deadline = time.monotonic() + timeout
+        while not re.search(pattern, self.text):
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {pattern!r} in:\n{self.text}"
+            if select.select([self._master], [], [], left)[0]:
+                self.text += os.read(self._master, 65536).decode(errors="replace")
+
+
+@contextmanager
+def in_terminal(laptop: AnyLaptop, *words: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    """Run bridge as the foreground job of a terminal of its own."""
+    master, slave = pty.openpty()
+    # setsid --ctty: a session of its own, with this terminal as its controlling one.
+    command = ["setsid", "--ctty", "--wait", PROGRAM, *words]
+    process = laptop.popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    try:
+        yield Terminal(master), process
+    finally:
+        os.close(master)
+        process.wait(60)
+
+
+def test_a_pdb_prompt_works_and_ctrl_c_is_the_debugger_s(laptop: AnyLaptop, shop: str) -> None:
+    program = "import time; breakpoint(); print('after'); [time.sleep(0.1) for _ in range(600)]"
+    with in_terminal(laptop, "run", "-n", shop, "python", "-c", program) as (terminal, process):
+        terminal.wait_for(r"\(Pdb\) ")
+        terminal.type("p 6 * 7\n")
+        terminal.wait_for("42")
+        terminal.type("c\n")
+        terminal.wait_for("after")
+        terminal.type("\x03")
+        terminal.wait_for("KeyboardInterrupt")
+        assert process.wait(60) == 130  # as Python ends on Ctrl-C, told as a shell tells it
+
+
+def test_a_closed_terminal_restores(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with in_terminal(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as (terminal, _):
+        terminal.wait_for("is now answered by")
+    kubectl.rollout("deployment/web")
+    assert "bridge.internal" not in json.dumps(kubectl.json("get", "deployment/web"))
+
+
+def test_working_directory_uid_and_arguments_pass_through(laptop: AnyLaptop, shop: str) -> None:
+    script = 'pwd; id -u; umask; printf "%s|" "$@"'
+    words = ["run", "-n", shop, "--", "sh", "-c", script, "sh", "a b", "", "*", "--help", "é"]
+    done = laptop.run([PROGRAM, *words], cwd="/tmp")  # noqa: S108  # the laptop's
+    uid = laptop.run(["id", "-u"]).stdout
+    umask = laptop.run(["sh", "-c", "umask"]).stdout
+    assert done.stdout == f"/tmp\n{uid}{umask}a b||*|--help|é|"
+
+
+@pytest.mark.local_cluster
+def test_the_whole_tree_ends_with_the_session(local_laptop: Laptop, shop: str) -> None:
+    before = set(local_laptop.processes())
+    script = "(setsid sleep 1000 &) ; (setsid sh -c 'trap \"\" TERM; sleep 1000' &) ; exit 5"
+    done = local_laptop.run([PROGRAM, "run", "-n", shop, "sh", "-c", script], timeout=60)
+    assert done.returncode == 5
+    assert set(local_laptop.processes()) <= before
+
+
+@pytest.mark.local_cluster
+def test_a_killed_bridge_leaves_no_process(local_laptop: Laptop, kubectl: Kubectl, shop: str) -> None:
+    before = set(local_laptop.processes())
+    with Bridge(local_laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        session.process.kill()
+        session.wait()
+        deadline = time.monotonic() + 20
+        while not set(local_laptop.processes()) <= before:
+            assert time.monotonic() < deadline, "processes of the session are still there"
+            select.select([], [], [], 0.1)
+    assert local_laptop.run([PROGRAM, "restore", "-n", shop, "web"]).returncode == 0
+
+
+def test_env_files_hold_the_pod_s_environment_for_their_owner_only(laptop: AnyLaptop, shop: str) -> None:
+    folder = laptop.run(["mktemp", "-d"]).stdout.strip()
+    words = ["--env-file", f"{folder}/env", "--env-json", f"{folder}/env.json"]
+    assert laptop.run([PROGRAM, "run", "-n", shop, "-s", "web", *words, "true"]).returncode == 0
+    told = json.loads(laptop.run(["cat", f"{folder}/env.json"]).stdout)
+    assert told["WEB_SERVICE_PORT"] == "80"
+    assert "PATH" not in told
+    assert "WEB_SERVICE_PORT='80'" in laptop.run(["cat", f"{folder}/env"]).stdout
+    assert laptop.run(["stat", "-c", "%a", f"{folder}/env", f"{folder}/env.json"]).stdout == "600\n600\n"
+
+
+@pytest.mark.timeout(600)
+def test_twenty_sessions_leave_the_target_as_it_was(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    """Five of them are ended by a person who mashes Ctrl-C."""
+    before = kubectl.json("get", "deployment/web")
+    for number in range(20):
+        with Bridge(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
+            session.swapped()
+            for _ in range(5 if number % 4 == 0 else 1):
+                session.process.send_signal(signal.SIGINT)
+                select.select([], [], [], 0.05)
+            session.wait()
+    kubectl.rollout("deployment/web")
+    after = kubectl.json("get", "deployment/web")
+    assert after["spec"] == before["spec"]
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+    assert kubectl("get", "secrets,replicasets,pods", "-l", "bridge.internal/session", "-o", "name") == ""
+    assert laptop.run(["sh", "-c", "ls ~/.local/state/bridge/sessions"]).stdout == ""
+    assert "version=1" in kubectl("exec", "client", "--", "curl", "-sS", "--max-time", "10", "http://web/")
