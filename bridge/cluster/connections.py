@@ -39,6 +39,12 @@ def never_sent(error: BaseException) -> bool:
     return isinstance(error, http.NewConnectionError | http.ConnectTimeoutError)
 
 
+def stays(error: BaseException) -> bool:
+    """Tell a failure that trying again does not mend: the TLS handshake was understood, and refused."""
+    refusals = [cause for cause in _chain(error) if isinstance(cause, ssl.SSLError)]
+    return bool(refusals) and not isinstance(refusals[0], ssl.SSLEOFError | ssl.SSLZeroReturnError)
+
+
 def _explain(error: BaseException, access: Access, timeout: float) -> tuple[str, str]:
     causes = list(_chain(error))
     if any(isinstance(cause, http.ProxyError) for cause in causes):

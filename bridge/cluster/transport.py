@@ -27,7 +27,7 @@ import urllib3
 
 from bridge import __version__
 from bridge.cluster.calls import JSON
-from bridge.cluster.connections import FAILURES, never_sent, unreachable
+from bridge.cluster.connections import FAILURES, never_sent, stays, unreachable
 from bridge.cluster.errors import Answer, refusal
 from bridge.cluster.refused import unauthenticated
 from bridge.cluster.tls import client_context
@@ -181,7 +181,7 @@ class Transport:
             raise self._no_answer(call, error) from error
 
     def _no_answer(self, call: Call, error: BaseException) -> _Failed:
-        again = call.idempotent or never_sent(error)
+        again = (call.idempotent or never_sent(error)) and not stays(error)
         return _Failed(unreachable(error, self.access, self.timeout), 0.0 if again else None)
 
     def _refused(self, call: Call, held: Held, response: urllib3.BaseHTTPResponse, deadline: float) -> _Failed:

@@ -96,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers with what the server has next."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     api: ApiServer
 
     def answer(self) -> None:
