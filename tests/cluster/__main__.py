@@ -74,6 +74,8 @@ def run_up(settings: Settings, _: argparse.Namespace) -> None:
     say = up.Steps()
     up.up(settings, say)
     say("the cluster is up")
+    if (link := Link(settings).describe()) != "plain":
+        say(f"the laptop's link is not plain ({link}): link --restore ends that")
     print(f"KUBECONFIG={settings.kubeconfig}    # here, for root")
     print("python -m tests.cluster laptop CMD...    # on the laptop, as its user")
 

@@ -10,8 +10,12 @@ import contextlib
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .system import Process, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path("/sys/fs/cgroup")
 _PARTS = "sys"  # the node's own processes; pods are beside it (version 2 wants processes in leaves only)
@@ -53,6 +57,11 @@ def create_list(name: str) -> Path:
     folder = _list_root() / name
     folder.mkdir(exist_ok=True)
     return folder / "cgroup.procs"
+
+
+def entering(name: str, argv: Sequence[str | Path]) -> list[str | Path]:
+    """The command line that joins a node's cgroup, where the list of processes is, and becomes ``argv``."""
+    return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', _list_root() / name / _PARTS / "cgroup.procs", *argv]
 
 
 def list_file(name: str) -> Path:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
 from dataclasses import dataclass, field
@@ -115,11 +116,16 @@ def _layer(folder: Path, kind: str, key: str, tree: Callable[[], Tree]) -> Layer
     path = folder / "layers" / f"{kind}-{key[:24]}.tar"
     digest = path.with_suffix(".digest")
     if not (path.exists() and digest.exists()):
-        partial = path.with_suffix(".partial")
+        partial = _partial(path)
         value = rootfs.write_layer(tree(), partial)
         partial.rename(path)
         digest.write_text(value)
     return Layer(path, digest.read_text())
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written until it is whole; another process may be making the same one."""
+    return path.with_suffix(f".{os.getpid()}.partial")
 
 
 def _debian_tree(recipe: ImageRecipe, downloads: Path) -> Tree:
@@ -211,7 +217,7 @@ def _write_archive(recipe: ImageRecipe, layers: list[Layer], path: Path) -> None
     config_name = hashlib.sha256(config).hexdigest() + ".json"
     names = [layer.digest.removeprefix("sha256:") + ".tar" for layer in layers]
     manifest = json.dumps([{"Config": config_name, "RepoTags": [recipe.name], "Layers": names}]).encode()
-    partial = path.with_suffix(".partial")
+    partial = _partial(path)
     with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in (("manifest.json", manifest), (config_name, config)):
             member = tarfile.TarInfo(name)

@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import checks, system
+from . import cgroups, checks, system
 from .network import CABLE_DEVICE, LAPTOP_DEVICE, NODE_DEVICE, ip, namespace, nft
 from .system import HarnessError
 
@@ -80,9 +80,10 @@ class Link:
     def _start_cable(self, delay: float, loss: float) -> None:
         settings = self.settings
         ends = [str(namespace(name)) for name, _ in self._sides()]
+        program = [str(settings.binaries / "cable"), *ends, CABLE_DEVICE, str(delay), str(loss)]
         with (settings.logs / "cable.log").open("ab") as log:
             process = subprocess.Popen(
-                [settings.binaries / "cable", *ends, CABLE_DEVICE, str(delay), str(loss)],
+                cgroups.entering(settings.node.cgroup, program),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

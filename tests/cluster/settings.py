@@ -100,7 +100,7 @@ class Settings:
     @cached_property
     def state(self) -> Path:
         """What one cluster is while it exists: certificates, etcd, containerd, logs. Only root may look."""
-        return self.clone / (".cluster" if self.name == "bridge" else f".cluster-{self.name}")
+        return self.clone / ".cluster" if self.name == "bridge" else self.build / f"cluster-{self.name}"
 
     @cached_property
     def run(self) -> Path:

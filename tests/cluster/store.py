@@ -69,13 +69,16 @@ def lend(settings: Settings) -> None:
     folder, target = _folder(settings), settings.state / "containerd"
     if target.exists() or not (folder / "loaded.json").exists():
         return
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        system.run(["cp", "-al", folder / "containerd", target])
-        for database in target.rglob(_DATABASES):
-            _own_copy(database)
+        system.run(["cp", "-al", folder / "containerd", partial])
     except system.HarnessError:  # no hard links from one of these folders to the other
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         return
+    for database in partial.rglob(_DATABASES):
+        _own_copy(database)
+    partial.rename(target)  # only now: a killed copy must not share a database with the store
     shutil.copy(folder / "loaded.json", settings.state / "loaded.json")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from . import build, certs, checks, down, network, node, recipes, store, system
+from . import build, certs, cgroups, checks, down, network, node, recipes, store, system
 from .api import Api, condition
 from .laptop import Laptop
 from .lock import exclusive
@@ -145,7 +145,7 @@ def ensure_hop(settings: Settings) -> None:
         program = [str(settings.binaries / "hop"), str(listener.fileno()), f"127.0.0.1:{settings.api_port}"]
         with (settings.logs / "hop.log").open("ab") as log:
             process = subprocess.Popen(
-                [*enter, *program],
+                cgroups.entering(settings.node.cgroup, [*enter, *program]),
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
