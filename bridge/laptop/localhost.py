@@ -8,18 +8,19 @@ has the process's own ports published on the laptop.
 import asyncio
 import ipaddress
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bridge.laptop.listeners import Listener, ListenTable, ports4, ports6
+from bridge.laptop.listeners import Listener, laptop_table, ports4, ports6
 
 if TYPE_CHECKING:
     from bridge.laptop.published import Published
     from bridge.laptop.sandbox import Sandbox
 
 INTERVAL = 0.3
-"""Seconds between two looks at who listens: the kernel does not tell. One look reads four small files."""
+"""Seconds between two looks at who listens: the kernel does not tell. One look costs less than half a millisecond."""
 
 
 class Way(Enum):
@@ -69,7 +70,7 @@ class Localhost:
 
     async def run(self) -> None:
         """Look, tell what has changed, again and again."""
-        with ListenTable("self") as laptop:
+        with closing(laptop_table()) as laptop:
             while True:
                 await self.look(laptop.read())
                 await asyncio.sleep(INTERVAL)

@@ -26,7 +26,7 @@ from typing import Any
 
 from bridge.errors import CommandError, SandboxError
 from bridge.laptop import messages, support
-from bridge.laptop.listeners import Listener, ListenTable
+from bridge.laptop.listeners import Listener, ListenTable, listen_table
 from bridge.laptop.process import Process, end_without_init, namespace_of, not_startable
 from bridge.laptop.settings import NetworkSettings
 
@@ -61,7 +61,7 @@ class Sandbox:
         supply_end, supply = _pair()
         self._supply = _Supply(supply_end)
         self._processes: list[Process] = []
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[str, socket.socket] = {}
         self._table: ListenTable | None = None
         self._namespace: int | None = None
         self._pod_ips: tuple[str, ...] = ()
@@ -74,21 +74,35 @@ class Sandbox:
             return
         with self._lock:
             if self._table is None:
-                self._sockets = [socket.socket(fileno=fd) for fd in self._reply(0, _ANSWER)[1]]
+                reply, descriptors = self._reply(0, _ANSWER)
+                self._sockets = {
+                    name: socket.socket(fileno=fd) for name, fd in zip(reply["ok"], descriptors, strict=True)
+                }
                 self._namespace = namespace_of(self._init.pid)
-                self._table = ListenTable(self._init.pid)
+                self._table = listen_table(self._sockets.get("diag"), self._init.pid)
 
     @property
     def listener(self) -> socket.socket:
         """Listens inside. What comes was meant for elsewhere: SO_ORIGINAL_DST tells (IPv4 as ``::ffff:a.b.c.d``)."""
         self.ready()
-        return self._sockets[0]
+        return self._sockets["listener"]
 
     @property
     def dns_sockets(self) -> list[socket.socket]:
         """UDP sockets which get what is sent to the nameservers: IPv4's, then IPv6's if there is IPv6."""
         self.ready()
-        return self._sockets[1:]
+        return [self._sockets[name] for name in ("dns4", "dns6") if name in self._sockets]
+
+    @property
+    def queue(self) -> socket.socket | None:
+        """Where new connections are held, for the Gate; None where this machine can't (``exact_connect``)."""
+        self.ready()
+        return self._sockets.get("queue")
+
+    @property
+    def exact_connect(self) -> bool:
+        """Whether connect() can be told what the pod was told; otherwise a closed port shows as a reset connection."""
+        return self.queue is not None
 
     # ---- control --------------------------------------------------------------------------------------------------
     def apply(self, settings: NetworkSettings) -> None:
@@ -138,13 +152,17 @@ class Sandbox:
         return killed
 
     def close(self) -> None:
-        """End the tree and init, and let go of everything. Idempotent."""
-        if self._init.returncode is None:
-            if self._processes:
+        """End the tree and init, and let go of everything, also when it is interrupted. Idempotent."""
+        try:
+            if self._processes and self._init.returncode is None:
                 self.end()
-            self._control.close()  # which ends init, and whatever ``end`` was interrupted at
+        finally:
+            self._control.close()  # which ends init, and the tree if that is left
             self._init.wait()
-        for sock in (self._control, self._updates, *self._sockets):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for sock in (self._updates, *self._sockets.values()):
             sock.close()
         for process in self._processes:
             process.close()
@@ -155,9 +173,8 @@ class Sandbox:
     # ---- ports ----------------------------------------------------------------------------------------------------
     def listeners(self) -> frozenset[Listener]:
         """Who listens inside, but for bridge itself."""
-        self.ready()
+        own = self.listener.getsockname()[1]
         assert self._table is not None
-        own = self._sockets[0].getsockname()[1]
         return frozenset(each for each in self._table.read() if each.port != own)
 
     def listening(self) -> set[int]:
@@ -324,7 +341,7 @@ def _spawn(*sockets: socket.socket) -> "subprocess.Popen[bytes]":
         each.set_inheritable(True)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script), *arguments, support.find_nft()],
+            [sys.executable, "-I", "-S", str(script), *arguments, *support.find_programs()],
             close_fds=False,
         )
     finally:

@@ -34,10 +34,19 @@ def check_supported() -> None:
     find_nft()
 
 
+def find_programs() -> tuple[str, str, str]:
+    """nft, iptables and ip6tables; the last two may be empty: they are needed by some kernels only."""
+    return find_nft(), _find("iptables"), _find("ip6tables")
+
+
+def _find(name: str) -> str:
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":" + _SBIN) or ""
+
+
 def find_nft() -> str:
     """The nft program. Raises SandboxError."""
-    found = shutil.which("nft", path=os.environ.get("PATH", "") + ":" + _SBIN)
-    if found is None:
+    found = _find("nft")
+    if not found:
         raise SandboxError(
             "bridge needs the nft program, which is not installed.",
             hint="Install it: apt install nftables, dnf install nftables, pacman -S nftables, apk add nftables.",

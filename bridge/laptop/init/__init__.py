@@ -9,6 +9,7 @@ and because something must outlive a killed bridge to end the tree. It speaks wi
     namespaces  user, network and mount namespaces, and the one which gives the own uid back
     netlink     addresses and routes, without the ``ip`` program
     nft         the rules, as text; running nft
+    nfqueue     the queue in which new connections are held
     covers      files and folders of ours in place of the real ones
     child       the start of the user's process
     tree        which processes are in the sandbox; ending them

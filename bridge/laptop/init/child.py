@@ -24,12 +24,13 @@ class Command:
     ignored: frozenset[int]
 
 
-@dataclass(frozen=True)
 class NotStarted(Exception):
     """The command could not be started: errno, and the path which it was about."""
 
-    errno: int
-    path: str
+    def __init__(self, errno: int, path: str) -> None:
+        super().__init__(errno, path)
+        self.errno = errno
+        self.path = path
 
 
 def start(command: Command, user_namespace: int) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bridge.laptop import messages
-from bridge.laptop.init import child, kernel, namespaces, netlink, nft, sockets, tree
+from bridge.laptop.init import child, kernel, namespaces, netlink, nfqueue, nft, sockets, tree
 from bridge.laptop.init.covers import HOSTS, RESOLV_CONF, Covers
 
 # Sent to a whole foreground process group by the terminal, or to everything at shutdown. Init ends after the tree only.
@@ -102,9 +102,11 @@ class Ending:
 class Init:
     """The sandbox's init. ``run`` is its life."""
 
-    def __init__(self, control: socket.socket, supply: socket.socket, updates: socket.socket, nft_program: str) -> None:
+    def __init__(
+        self, control: socket.socket, supply: socket.socket, updates: socket.socket, programs: tuple[str, str, str]
+    ) -> None:
         self._control, self._supply, self._updates = control, supply, updates
-        self._nft = nft_program
+        self._nft, *self._iptables = programs
         self._ids = os.geteuid(), os.getegid()
         self._ignored = frozenset(n for n in _NOT_FOR_INIT if signal.getsignal(n) is signal.SIG_IGN)
         self._reporters: dict[int, socket.socket] = {}  # pid of a started command -> where its end is told
@@ -163,12 +165,39 @@ class Init:
         with step("rules"):
             dns4, dns6 = (each.getsockname()[1] for each in (dns[0], dns[-1]))
             nft.run(self._nft, nft.base_rules(listener=listener.getsockname()[1], dns4=dns4, dns6=dns6))
+        queue = self._hold_connections()
         with step("mounts"):
             self._covers = Covers()
             self._covers.install()
         self._tree = tree.Tree()
         self._watch()
-        return {"ok": True, "id": 0}, [listener, *dns]
+        made = {"listener": listener, "dns4": dns[0], "dns6": dns[-1] if len(dns) > 1 else None}
+        made |= {"diag": sockets.diagnostics(), "queue": queue}
+        found = {name: sock for name, sock in made.items() if sock is not None}
+        return {"ok": list(found), "id": 0}, list(found.values())
+
+    def _hold_connections(self) -> socket.socket | None:
+        """The queue for the SYNs of new connections; None where the kernel, or the machine, has not what it takes."""
+        try:
+            queue = nfqueue.open_queue()
+        except OSError:
+            return None
+        try:
+            self._queue_rules()
+        except nft.NftError:
+            queue.close()
+            return None
+        return queue
+
+    def _queue_rules(self) -> None:
+        try:
+            nft.run(self._nft, nft.queue_rules(nfqueue.QUEUE, native=True))
+        except nft.NftError:
+            if not all(self._iptables):
+                raise
+            for program in self._iptables:
+                nft.run_program([program, *nft.iptables_arguments(nfqueue.QUEUE)])
+            nft.run(self._nft, nft.queue_rules(nfqueue.QUEUE, native=False))
 
     def _watch(self) -> None:
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -310,9 +339,13 @@ def _nothing() -> None:
 
 
 def main() -> None:
-    """Run with ``CONTROL SUPPLY UPDATES NFT``: three inherited descriptors and nft's path."""
+    """Run with ``CONTROL SUPPLY UPDATES NFT IPTABLES IP6TABLES``: three inherited descriptors, three paths.
+
+    The last two paths may be empty.
+    """
     fds = [int(each) for each in sys.argv[1:4]]
     for fd in fds:
         os.set_inheritable(fd, False)
     control, supply, updates = (socket.socket(fileno=fd) for fd in fds)
-    Init(control, supply, updates, sys.argv[4]).run()
+    nft_program, iptables, ip6tables = sys.argv[4:7]
+    Init(control, supply, updates, (nft_program, iptables, ip6tables)).run()

@@ -8,6 +8,8 @@
     UDP to another address                  -> refused as by a closed port: ECONNREFUSED for a program that listens for
                                                it, silence for fire-and-forget (a reject on output would be EPERM)
     anything else (ping, SCTP)              -> EPERM at once, for lack of a carrier
+    a new TCP connection to another address -> first held in a queue, where there is one: bridge's verdict is a mark
+                                               (``bridge.laptop.gate``), by which the SYN goes on or is refused
     what bears MARK                         -> untouched: those are bridge's own connections into the sandbox
 
 The text is made purely; ``run`` gives it to nft. Needs Linux 5.2 (nat chains in the inet family).
@@ -17,7 +19,10 @@ import os
 from collections.abc import Iterable
 
 MARK = 0x62_72_64_67
-REFUSED_PORT = 9  # discard; what gets there by our redirect is rejected, what the process has there is not touched
+HELD, REFUSED, UNREACHABLE, LOST = 0x62_72_01_00, 0x62_72_01_01, 0x62_72_01_02, 0x62_72_01_03
+REFUSED_PORT = 9
+"""What is to be refused by ICMP is redirected here, and rejected on input (for a reject on output, the kernel sends no
+ICMP over lo). Only what was redirected is: the process may have a server on this port."""
 
 
 def base_rules(*, listener: int, dns4: int, dns6: int) -> str:
@@ -34,6 +39,7 @@ table inet sandbox {{
   chain redirected {{
     type nat hook output priority -100
     meta mark {MARK:#x} accept
+    meta mark {UNREACHABLE:#x} meta l4proto tcp redirect to :{REFUSED_PORT}
     ip daddr @nameservers4 udp dport 53 redirect to :{dns4}
     ip6 daddr @nameservers6 udp dport 53 redirect to :{dns6}
     ip daddr 127.0.0.1 tcp dport @laptop4 redirect to :{listener}
@@ -48,6 +54,7 @@ table inet sandbox {{
   chain refused {{
     type filter hook input priority 0
     udp dport {REFUSED_PORT} ct status dnat reject with icmpx type port-unreachable
+    tcp dport {REFUSED_PORT} ct status dnat reject with icmpx type host-unreachable
   }}
   chain not_carried {{
     type filter hook output priority 0
@@ -58,6 +65,37 @@ table inet sandbox {{
   }}
 }}
 """
+
+
+def queue_rules(queue: int, *, native: bool) -> str:
+    """Hold new connections in ``queue``, and carry out what was decided. Without anybody at the queue all passes.
+
+    Not ``native``: where nft itself has no queue (CONFIG_NFT_QUEUE), the packets only get the mark HELD, and iptables'
+    NFQUEUE, at priority -150, takes them (``iptables_arguments``).
+    """
+    hold = f"queue num {queue} bypass" if native else f"meta mark set {HELD:#x}"
+    return f"""\
+table inet sandbox {{
+  chain held {{
+    type filter hook output priority -160
+    meta mark {MARK:#x} accept
+    ip daddr @own4 accept
+    ip6 daddr @own6 accept
+    tcp flags & (fin | syn | rst | ack) == syn {hold}
+  }}
+  chain decided {{
+    type filter hook output priority -140
+    meta mark {REFUSED:#x} meta l4proto tcp reject with tcp reset
+    meta mark {LOST:#x} drop
+  }}
+}}
+"""
+
+
+def iptables_arguments(queue: int) -> list[str]:
+    """For iptables and ip6tables: take what is marked HELD."""
+    rule = f"-t mangle -A OUTPUT -m mark --mark {HELD:#x} -j NFQUEUE --queue-num {queue} --queue-bypass"
+    return rule.split()
 
 
 def network_rules(*, pod_ips: Iterable[str], nameservers: Iterable[str], pod_ports: Iterable[int]) -> str:
@@ -93,25 +131,26 @@ def _elements(name: str, values: Iterable[str]) -> str:
 
 
 class NftError(Exception):
-    """nft refused the rules; its own words."""
+    """The rules were refused; the program's own words."""
 
 
 def run(program: str, rules: str) -> None:
     """Have nft apply ``rules``, all or none of them. Raises NftError."""
-    rules_fd, said_fd = os.memfd_create("rules"), os.memfd_create("said")
+    run_program([program, "-f", "-"], rules)
+
+
+def run_program(argv: list[str], given: str = "") -> None:
+    """Run a program to its end, with ``given`` on stdin. Raises NftError. (subprocess takes long to import.)"""
+    given_fd, said_fd = os.memfd_create("given"), os.memfd_create("said")
     try:
-        os.write(rules_fd, rules.encode())
-        os.lseek(rules_fd, 0, os.SEEK_SET)
-        pid = os.posix_spawn(
-            program,
-            [program, "-f", "-"],
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, rules_fd, 0), *((os.POSIX_SPAWN_DUP2, said_fd, n) for n in (1, 2))],
-        )
+        os.write(given_fd, given.encode())
+        os.lseek(given_fd, 0, os.SEEK_SET)
+        moved = [(os.POSIX_SPAWN_DUP2, given_fd, 0), *((os.POSIX_SPAWN_DUP2, said_fd, n) for n in (1, 2))]
+        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=moved)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status != 0:
             said = os.pread(said_fd, 4096, 0).decode(errors="replace").strip()
-            raise NftError(said or f"nft ended with status {status}")
+            raise NftError(said or f"{argv[0]} ended with status {status}")
     finally:
-        os.close(rules_fd)
+        os.close(given_fd)
         os.close(said_fd)

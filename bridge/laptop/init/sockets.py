@@ -2,6 +2,7 @@
 
 listener   where the rules send TCP; IPv4 and IPv6
 dns        where the rules send the nameservers' UDP; one a family, as the answer must come from the very address
+diag       to ask who listens (sock_diag(7)); none where the kernel can't be asked
 supply     for connections into the sandbox, bearing the mark which the rules let through
 """
 
@@ -14,6 +15,7 @@ from bridge.laptop.init.nft import MARK
 
 _BATCH = 32  # sockets a message: a new connection costs bridge a thirty-second of a system call
 _BACKLOG = 4096
+_NETLINK_SOCK_DIAG = 4
 _HIGH_PORTS = range(61000, 65536)  # above those that the kernel gives out, and that programs are fond of
 
 _SYSCTLS = {
@@ -91,6 +93,14 @@ def _bind_high(sock: socket.socket, host: str) -> None:
 
 def _any_high_port() -> int:
     return _HIGH_PORTS[int.from_bytes(os.urandom(4), "big") % len(_HIGH_PORTS)]
+
+
+def diagnostics() -> socket.socket | None:
+    """The socket for sock_diag(7)."""
+    try:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    except OSError:
+        return None
 
 
 class Supplier:

@@ -8,6 +8,7 @@ names, and refused elsewhere; DNS goes by TCP to a nameserver on a loopback port
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import queue
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from bridge.errors import BridgeError
 from bridge.laptop.dns import DnsServer
+from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published
 from bridge.laptop.sandbox import Sandbox, sandbox
@@ -26,6 +28,7 @@ from bridge.laptop.settings import NetworkSettings
 from bridge.tunnel.loop import EventLoop
 from bridge.tunnel.outbound import Dial, Outbound
 from bridge.tunnel.relay import End
+from bridge.tunnel.sockets import original_destination
 
 POD_IP = "10.42.0.7"
 NAMESERVER = "10.43.0.10"
@@ -45,6 +48,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", default=os.devnull)
     parser.add_argument("--grace", type=float, default=2.0)
     parser.add_argument("--cwd", default=None)
+    parser.add_argument("--no-gate", action="store_true")
+    parser.add_argument("--unreachable", default=None)
+    parser.add_argument("--silent", default=None)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--patience", type=float, default=5.0)
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
 
@@ -78,7 +86,11 @@ class Services:
         self._localhost = Localhost(box, self._published)
 
     async def start(self) -> None:
-        self._outbound = Outbound(self._box.listener, self._route)
+        self._parking = Parking(self._route, original_destination, patience=self._options.patience)
+        self._outbound = Outbound(self._box.listener, self._parking.route, destination=self._parking.where)
+        if self._box.queue and not self._options.no_gate:
+            self._gate = Gate(self._box.queue, self._parking.decide)
+            await self._gate.start()
         self._dns = DnsServer(self._dial_from_the_pod, [NAMESERVER], sockets=self._box.dns_sockets)
         await self._outbound.start()
         await self._dns.start()
@@ -89,6 +101,9 @@ class Services:
         await asyncio.gather(self._watch, return_exceptions=True)
         await self._published.stop()
         await self._dns.stop()
+        if self._box.queue and not self._options.no_gate:
+            await self._gate.stop()
+        self._parking.close()
         await self._outbound.stop()
 
     def _route(self, destination: tuple[str, int]) -> list[Dial]:
@@ -101,10 +116,15 @@ class Services:
         return [dials[way] for way in ways(destination, pod_ips=[POD_IP], pod_ports=self._options.pod_port)]
 
     async def _dial_from_the_pod(self, factory: Callable[[], asyncio.Protocol], host: str, port: int):
+        await asyncio.sleep(self._options.slow)
         if (host, port) == (NAMESERVER, 53) and self._options.nameserver:
             there = self._options.nameserver
         elif f"{host}:{port}" in self._routes:
             there = int(self._routes[f"{host}:{port}"])
+        elif host == self._options.silent:
+            raise TimeoutError
+        elif host == self._options.unreachable:
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
         else:
             raise ConnectionRefusedError(f"no route to {host}:{port}")
         return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", there)

@@ -91,6 +91,15 @@ def test_setuid_root_programs_have_no_root(laptop):
     assert laptop.run("sh", "-c", "su -c id; sudo -n id; unshare --net true").returncode != 0
 
 
+def test_a_developer_who_is_root_keeps_every_id(laptop):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    argv = laptop.argv("sh", "-c", "id -u; touch owned; chown 4243:4244 owned; stat -c %u:%g owned; rm owned")
+    argv = argv[argv.index(laptop.interpreter) :]
+    done = subprocess.run(argv, cwd=laptop.home, env=laptop.environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n4243:4244\n", done.stderr
+
+
 # ---- what cannot be started ------------------------------------------------------------------------------------------
 def test_a_command_that_is_not_found_is_127(laptop):
     done = laptop.run("no-such-program")
@@ -174,14 +183,17 @@ def test_sigterm_lets_the_process_clean_up(laptop):
 
 def test_when_bridge_is_killed_nothing_is_left(laptop):
     mounts = Path("/proc/mounts").read_text()
-    files = sorted(Path("/tmp").iterdir())
-    process, _, namespace = started(laptop, "(setsid sleep 1000 &) & sleep 1000")
+    temporary = laptop.home / "temporary"
+    temporary.mkdir(mode=0o777)
+    temporary.chmod(0o777)
+    environment = laptop.environment | {"TMPDIR": str(temporary)}
+    process, _, namespace = started(laptop, "(setsid sleep 1000 &) & sleep 1000", env=environment)
     with process:
         process.kill()
         process.wait()
         assert gone(namespace)
     assert Path("/proc/mounts").read_text() == mounts
-    assert sorted(Path("/tmp").iterdir()) == files
+    assert list(temporary.iterdir()) == []
 
 
 def test_when_init_is_killed_bridge_says_so_and_ends_the_tree(laptop):
@@ -305,7 +317,7 @@ def test_a_shell_in_the_sandbox_has_job_control(laptop, terminal):
     foreground_changes(tty)
     tty.type("\x1a")
     tty.expect("Stopped")
-    tty.type("jobs; kill %1; echo do''ne\n")
+    tty.type("jobs; kill -9 %1; wait; echo do''ne\n")
     tty.expect("done")
     tty.type("exit 9\n")
     assert tty.wait() == 9

@@ -1,6 +1,6 @@
 import pytest
 
-from bridge.laptop.listeners import Listener, parse
+from bridge.laptop.listeners import Listener, parse_proc
 from bridge.laptop.localhost import Redirected, Way, ways
 
 TABLE = """\
@@ -18,12 +18,12 @@ TABLE6 = """\
 
 
 def test_listeners_are_read_from_the_kernels_tables():
-    assert set(parse(TABLE)) == {Listener("127.0.0.1", 5432), Listener("0.0.0.0", 22)}
-    assert set(parse(TABLE6)) == {Listener("::1", 5353), Listener("127.0.0.1", 8080), Listener("::", 80)}
+    assert set(parse_proc(TABLE)) == {Listener("127.0.0.1", 5432), Listener("0.0.0.0", 22)}
+    assert set(parse_proc(TABLE6)) == {Listener("::1", 5353), Listener("127.0.0.1", 8080), Listener("::", 80)}
 
 
 def test_an_empty_table_has_no_listener():
-    assert list(parse("")) == []
+    assert list(parse_proc("")) == []
 
 
 @pytest.mark.parametrize(
