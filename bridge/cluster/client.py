@@ -200,7 +200,8 @@ class Cluster:
         """Yield what there is, by name: at once, after each change, and every second when nothing changes.
 
         So who waits looks at a state and decides purely. It ends at ``deadline`` (of ``time.monotonic``). Once it has
-        begun, an API server that goes away is waited for until then; the last error is raised if it stays away.
+        begun, an API server that goes away is waited for until then; the last error is raised if it stays away. It is
+        one dictionary, kept up to date: look at it before asking for the next.
         """
         follower = _Follower(self, path, label_selector, field_selector)
         yield follower.list_()

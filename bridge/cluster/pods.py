@@ -14,6 +14,7 @@ from bridge.cluster.errors import ApiError, MissingRight, NotFound
 from bridge.cluster.trouble import Trouble, explain_pod, explain_replica_set, is_ready, progress
 from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
+from bridge.plan.manifest import dry_run_pod
 from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
 from bridge.plan.target import WorkloadKind, describe
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.cluster.client import Cluster
-    from bridge.plan.objects import Object
+    from bridge.plan.manifest import dry_run_pod
+from bridge.plan.objects import Object
 
 LOG_LINES = 5
 MOST_LOOKED_AT = 3  # pods of a workload that are not Ready: mostly they all have the same trouble
@@ -118,11 +120,8 @@ def ask_admission(cluster: Cluster, replica_set: Object) -> str:
 
     Raise Rejected when quota, LimitRange, Pod Security or a webhook says no. Return why it could not be asked, if so.
     """
-    template = replica_set["spec"]["template"]
-    metadata = {**template.get("metadata", {}), "name": f"{name_of(replica_set)}-dry"[:63]}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
     try:
-        cluster.create(f"/api/v1/namespaces/{cluster.namespace}/pods", pod, dry_run=True)
+        cluster.create(f"/api/v1/namespaces/{cluster.namespace}/pods", dry_run_pod(replica_set), dry_run=True)
     except MissingRight as error:
         return error.message
     except ApiError as error:

@@ -250,15 +250,20 @@ def test_a_refused_token_is_told(cluster: access.Cluster, namespace: str, tmp_pa
 # -- admission -----------------------------------------------------------------------------------------------------
 
 
+def placed(client: Cluster, item: dict[str, Any]) -> dict[str, Any]:
+    item["metadata"]["namespace"] = client.namespace
+    return item
+
+
 def refused_by_admission(client: Cluster, **changes: Any) -> Rejected:
     with pytest.raises(Rejected) as caught:
-        ask_admission(client, replica_set(**changes))
+        ask_admission(client, placed(client, replica_set(**changes)))
     print(f"\n{caught.value.message}\n    {caught.value.hint}")
     return caught.value
 
 
 def test_a_dry_run_changes_nothing(client: Cluster) -> None:
-    assert ask_admission(client, replica_set()) == ""
+    assert ask_admission(client, placed(client, replica_set())) == ""
     assert client.list_(f"/api/v1/namespaces/{client.namespace}/pods") == []
 
 
@@ -300,7 +305,7 @@ def test_a_limit_range_is_told(client: Cluster) -> None:
 
 def test_pod_security_is_told(client: Cluster, cluster: access.Cluster) -> None:
     cluster.kubectl("label", "namespace", client.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    assert ask_admission(client, replica_set()) == ""
+    assert ask_admission(client, placed(client, replica_set())) == ""
     refused = refused_by_admission(client, container={"securityContext": {"privileged": True}})
     assert refused.by is Rejection.POD_SECURITY
     proxy = start(client, container={"securityContext": {"privileged": True}})
@@ -323,7 +328,7 @@ def until_refused(client: Cluster) -> Rejected:
     """The API server takes a while to know a new policy."""
     for _ in client.follow(f"/api/v1/namespaces/{client.namespace}/pods", deadline=time.monotonic() + 20):
         try:
-            ask_admission(client, replica_set())
+            ask_admission(client, placed(client, replica_set()))
         except Rejected as error:
             return error
     raise AssertionError("it never was refused")
