@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.cluster.client import Cluster
-    from bridge.plan.manifest import dry_run_pod
-from bridge.plan.objects import Object
+    from bridge.plan.objects import Object
 
 LOG_LINES = 5
 MOST_LOOKED_AT = 3  # pods of a workload that are not Ready: mostly they all have the same trouble
