@@ -145,14 +145,6 @@ def processes_in(namespace: int) -> list[psutil.Process]:
     return found
 
 
-def describe(pid: int) -> str:
-    """A process for people: ``python app.py (pid 4711)``."""
-    try:
-        return f"{' '.join(psutil.Process(pid).cmdline())[:80]} (pid {pid})"
-    except psutil.Error:
-        return f"pid {pid}"
-
-
 def end_without_init(namespace: int, *, grace: float) -> None:
     """End what is left in a network namespace whose init is gone."""
     left = processes_in(namespace)

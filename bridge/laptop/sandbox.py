@@ -30,7 +30,7 @@ from bridge.laptop.listeners import Listener, ListenTable, listen_table
 from bridge.laptop.process import Process, end_without_init, namespace_of, not_startable
 from bridge.laptop.settings import NetworkSettings
 
-_ANSWER = 15.0  # seconds; init answers in milliseconds, or is stopped
+_READY, _ANSWER = 30.0, 5.0  # seconds: milliseconds, unless the laptop is very busy, or init is stopped
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -74,7 +74,7 @@ class Sandbox:
             return
         with self._lock:
             if self._table is None:
-                reply, descriptors = self._reply(0, _ANSWER)
+                reply, descriptors = self._reply(0, _READY)
                 self._sockets = {
                     name: socket.socket(fileno=fd) for name, fd in zip(reply["ok"], descriptors, strict=True)
                 }
@@ -146,10 +146,16 @@ class Sandbox:
         try:
             killed: list[int] = self._request({"do": "end", "grace": grace}, timeout=grace + _ANSWER)
         except SandboxError:
-            if self._namespace is not None and self._init.poll() is not None:
-                end_without_init(self._namespace, grace=grace)
+            self._end_without_init(grace)
             return []
         return killed
+
+    def _end_without_init(self, grace: float) -> None:
+        """What init should have done, when it was killed, or is stopped."""
+        self._init.kill()
+        self._init.wait()
+        if self._namespace is not None:
+            end_without_init(self._namespace, grace=grace)
 
     def close(self) -> None:
         """End the tree and init, and let go of everything, also when it is interrupted. Idempotent."""
@@ -158,7 +164,10 @@ class Sandbox:
                 self.end()
         finally:
             self._control.close()  # which ends init, and the tree if that is left
-            self._init.wait()
+            try:
+                self._init.wait(_ANSWER)
+            except subprocess.TimeoutExpired:
+                self._end_without_init(0)
             self._let_go()
 
     def _let_go(self) -> None:

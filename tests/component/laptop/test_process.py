@@ -206,6 +206,16 @@ def test_when_init_is_killed_bridge_says_so_and_ends_the_tree(laptop):
     assert in_sandbox(namespace) == []
 
 
+def test_a_stopped_init_does_not_keep_anything_alive(laptop):
+    process, pid, namespace = started(laptop, "trap '' TERM; sleep 1", options=("--grace", "0.2"))
+    init = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1))
+    with process:
+        os.kill(init, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) != 0
+    assert in_sandbox(namespace) == []
+
+
 def test_when_bridge_and_init_are_killed_together_the_process_is_not_left(laptop):
     process, pid, namespace = started(laptop, "exec sleep 1000")
     init = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1))
