@@ -1,6 +1,6 @@
 """The one event loop: everything that moves bytes runs on it, in one daemon thread.
 
-Control code is plain and sequential and lives in the main thread; it reaches the loop through the three calls here and
+Control code is plain and sequential and lives in the main thread; it reaches the loop through the few calls here and
 never touches a transport itself. uvloop, because each request passes the loop several times.
 """
 
@@ -44,7 +44,7 @@ class EventLoop:
 
         After ``timeout`` seconds (TimeoutError), or when the wait is interrupted (Ctrl-C), it is cancelled.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        future = self.submit(coroutine)
         try:
             return future.result(timeout)
         except concurrent.futures.TimeoutError:

@@ -41,16 +41,16 @@ UNSENT = 128 * 1024
 
 
 class StreamError(TunnelError):
-    """The stream could not be opened, or ended. ``status``: the API server's HTTP status, if that is what said no."""
+    """The stream could not be opened, or ended.
 
-    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+    ``status``: the API server's HTTP status, if that is what said no. ``passing``: whether trying again may help,
+    because sshd or the pod isn't up yet, or the network failed.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None, passing: bool = True) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-
-    @property
-    def passing(self) -> bool:
-        """Whether trying again may help: sshd or the pod isn't up yet, or the network failed."""
-        return self.status is None or self.status == 404 or self.status >= 500
+        self.passing = passing
 
 
 class Receiver(Protocol):
@@ -171,7 +171,7 @@ async def open_stream(endpoint: Endpoint, receiver: Receiver, *, within: float =
                 lambda: PortForward(receiver),
                 endpoint.url,
                 ssl_context=endpoint.ssl,
-                extra_headers={**endpoint.headers, "Sec-WebSocket-Protocol": SUBPROTOCOL},
+                extra_headers=[*endpoint.headers.items(), ("Sec-WebSocket-Protocol", SUBPROTOCOL)],
                 proxy=endpoint.proxy,
                 max_redirects=0,
                 websocket_handshake_timeout=within,
@@ -183,7 +183,8 @@ async def open_stream(endpoint: Endpoint, receiver: Receiver, *, within: float =
     except TimeoutError as error:
         raise StreamError(f"the API server did not open the port-forward within {within:g} s") from error
     except (OSError, WSError) as error:
-        raise StreamError(f"the port-forward could not be opened: {error}") from error
+        distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)  # picows's TLS has no class for it
+        raise StreamError(f"the port-forward could not be opened: {error}", passing=not distrusted) from error
     return cast("PortForward", listener)
 
 
@@ -196,7 +197,8 @@ def _refused(error: WSHandshakeError) -> StreamError:
         403: "Ask for the verb `create` on `pods/portforward` (some clusters: `get` too) in this namespace.",
     }
     message = f"the API server refused the port-forward{f' ({status})' if status else ''}: {text}"
-    return StreamError(message, hint=hints.get(status or 0, ""), status=status)
+    passing = status is None or status == 404 or status >= 500
+    return StreamError(message, hint=hints.get(status or 0, ""), status=status, passing=passing)
 
 
 def _status_message(body: bytes) -> str:

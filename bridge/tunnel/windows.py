@@ -19,8 +19,10 @@ SMALLEST = 64 * KIB
 ON_A_SHORT_LINK = 512 * KIB
 """Measured: less costs rate where the API server and the kubelet share two cores; more adds no rate, only queue."""
 LARGEST = 4 * MIB
-RATE = 64 * MIB
-"""Bytes a second which one channel is meant to reach on a long link."""
+RATE = 128 * MIB
+"""Bytes a second which one channel is meant to reach on a long link, up to `LARGEST` in a round trip."""
+GRANT = 128 * KIB
+"""What is read is granted anew in pieces of this size, or of half a smaller window: few messages, and no waiting."""
 IN_ALL = 128 * MIB
 """The receive windows of all channels together."""
 
@@ -67,19 +69,16 @@ class ReceiveWindow:
         if self.usable < 0:
             raise Overrun(f"sent {count} bytes into a window of {self.usable + count}")
         missing = self.size - self.usable - self.unread
-        if missing < self.size // 2:
+        if missing < GRANT and missing < self.size // 2:
             return 0
         self.usable += missing
         return missing
 
     def read(self, count: int) -> int:
-        """Note that the reader took ``count`` bytes. Returns what to grant the peer now: 0, or half a window or more.
-
-        Granting late keeps the number of window messages low.
-        """
+        """Note that the reader took ``count`` bytes. Returns what to grant the peer now: often 0."""
         self.unread -= count
         missing = self.size - self.usable - self.unread
-        if missing < self.size // 2:
+        if missing < GRANT and missing < self.size // 2:
             return 0
         self.usable += missing
         return missing

@@ -341,6 +341,27 @@ async def during_bulk(port: int, seconds: float, bulk: Callable[[int, int], Awai
     return percentile(took, 0.99) * 1e3
 
 
+async def memory(way: Way, connections: int) -> float:
+    """KiB of the tunnel's process for each connection that is open and has been used."""
+    await ask(way.port, 50, 0.5)
+    before = resident(way.pid)
+    open_ = [await asyncio.open_connection("127.0.0.1", way.port) for _ in range(connections)]
+    for reader, writer in open_:
+        writer.write(MESSAGE)
+        await reader.readexactly(len(MESSAGE))
+    used = resident(way.pid) - before
+    for _, writer in open_:
+        writer.close()
+    return used / connections
+
+
+def resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError
+
+
 Measure = Callable[[int, float], Awaitable[float]]
 MEASURES: dict[str, tuple[str, Measure]] = {
     "round trip p50": ("ms", lambda port, s: round_trip(port, s, 0.5)),
@@ -380,16 +401,24 @@ def measure(ways: dict[str, list[Way]], options: argparse.Namespace) -> None:
             report(title, unit, results, used, options.seconds)
 
 
+def measure_memory(ways: dict[str, list[Way]], options: argparse.Namespace) -> None:
+    for direction, pair in ways.items():
+        title = f"{direction}, memory at 2000"
+        if options.only in title:
+            results = {way.name: [uvloop.run(memory(way, 2000))] for way in pair}
+            report(title, "KiB", results, {way.name: [0.0] for way in pair}, 1)
+
+
 def report(
     title: str, unit: str, results: dict[str, list[float]], used: dict[str, list[float]], seconds: float
 ) -> None:
-    each = {"ms": 0.0, "/s": 1e6 / seconds, "MB/s": 1e9 / BULK}[unit]
+    each = {"ms": 0.0, "/s": 1e6 / seconds, "MB/s": 1e9 / BULK}.get(unit, 0.0)
     medians = {name: statistics.median(values) for name, values in results.items()}
     line = f"{title:32} {unit:5}"
     for name, median in medians.items():
         spread = max(results[name]) - min(results[name])
         cpu = statistics.median(used[name]) * each / (median if unit == "/s" else 1)
-        what = {"ms": "", "/s": f", cpu {cpu:.1f} us each", "MB/s": f", cpu {cpu:.2f} s/GB"}[unit]
+        what = {"/s": f", cpu {cpu:.1f} us each", "MB/s": f", cpu {cpu:.2f} s/GB"}.get(unit, "")
         line += f"  {name} {median:9.2f} (+-{spread / 2:.2f}{what})"
     if len(medians) == 2:
         ours, theirs = medians.values()
@@ -435,6 +464,7 @@ def main() -> None:
             ways["out"].append(Way("ssh", ssh_out, ssh))
             ways["in"].append(Way("ssh", ssh_in, ssh))
         measure(ways, options)
+        measure_memory(ways, options)
 
 
 if __name__ == "__main__":

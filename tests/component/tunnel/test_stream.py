@@ -9,6 +9,7 @@ import ssl
 import subprocess
 
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from bridge.plan.endpoint import Endpoint
 from bridge.tunnel.ssh import connect
@@ -57,8 +58,12 @@ def test_a_no_without_a_status_object_is_told_too(run):
 def test_credentials_are_sent_and_never_shown(run):
     async def main():
         async with port_forward(1) as server:
-            endpoint = dataclasses.replace(server.endpoint, headers={"Authorization": "Bearer s3cret"})
+            headers = HTTPHeaderDict(
+                [("Authorization", "Bearer s3cret"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")]
+            )
+            endpoint = dataclasses.replace(server.endpoint, headers=headers)
             stream = await open_stream(endpoint, Nobody())
+            assert server.requests[0].headers.getall("Impersonate-Group") == ["a", "b"]
             assert server.requests[0].headers["Authorization"] == "Bearer s3cret"
             assert server.requests[0].headers["Sec-WebSocket-Protocol"] == "v4.channel.k8s.io"
             assert "s3cret" not in repr(endpoint)
@@ -121,8 +126,9 @@ def test_the_server_is_verified_under_the_name_that_the_kubeconfig_says(run, ssh
         async with port_forward(sshd.port, ssl=serverside) as server, serving(echo) as port:
             endpoint = dataclasses.replace(server.endpoint, ssl=ours)
             asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the server's, about the next line
-            with pytest.raises(StreamError, match=r"(?i)certificate"):
+            with pytest.raises(StreamError, match=r"(?i)certificate") as caught:
                 await connect(endpoint, sshd.keys, user=sshd.user)
+            assert not caught.value.passing
             endpoint = dataclasses.replace(endpoint, server_hostname="kubernetes")
             async with await connect(endpoint, sshd.keys, user=sshd.user) as connection:
                 transport, protocol = await connection.create_connection(Collect, "127.0.0.1", port)
