@@ -11,7 +11,6 @@ from bridge.cluster.errors import MissingRight
 from bridge.cluster.execute import image_environment
 from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of
 from bridge.plan.access import Purpose, needed_rights
-from bridge.plan.manifest import dry_run_pod
 from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
 from bridge.plan.target import WorkloadKind, check_swappable
 from bridge.plan.undo import check_unclaimed
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from bridge.plan.access import Right
     from bridge.plan.objects import Object
     from bridge.plan.target import TargetSpec
-    from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
 
@@ -67,12 +65,6 @@ def _situation(
         holder=holder(),
         lacking=lacking,
     )
-
-
-def ask_admission(cluster: Cluster, plan: Plan) -> None:
-    """Have quota, LimitRange and Pod Security judge the proxy pod before anything changes. Raise what they say."""
-    pod = dry_run_pod(plan.proxy.replica_set)
-    cluster.create(f"/api/v1/namespaces/{cluster.namespace}/pods", pod, dry_run=True)
 
 
 def original_environment(cluster: Cluster, workload: Object, container: str, narrator: Narrator) -> bytes | None:

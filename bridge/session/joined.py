@@ -16,12 +16,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from bridge.laptop.dns import DnsServer
+from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published, Unavailable
 from bridge.session.inbox import TunnelLost
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.relay import End
+from bridge.tunnel.sockets import original_destination
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -61,10 +63,9 @@ class Joined:
     async def open(self) -> None:
         """Start the relays. TunnelError when the pod refuses a port."""
         self._published = Published(self._accept_published, self._tell_published)
-        outbound = Outbound(self._box.listener, self._route)
         dns = DnsServer(self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets)
         inbound = Inbound(self._connection, self._ports, self._dial_process, wait_accepting=self._wait_accepting)
-        for part in (outbound, dns, inbound):
+        for part in (*self._outbound(), dns, inbound):
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
         self._keep(Localhost(self._box, self._published).run())
@@ -75,6 +76,15 @@ class Joined:
         await self._stack.aclose()
 
     # ---- ways -----------------------------------------------------------------------------------------------------
+    def _outbound(self) -> list[Outbound | Gate]:
+        """The relay of the process's connections; before it, where the kernel can, what tells connect() the truth."""
+        if self._box.queue is None:
+            return [Outbound(self._box.listener, self._route)]
+        parking = Parking(self._route, original_destination)
+        self._stack.callback(parking.close)
+        relay = Outbound(self._box.listener, parking.route, destination=parking.where)
+        return [relay, Gate(self._box.queue, parking.decide)]
+
     def _route(self, destination: tuple[str, int]) -> Iterable[Dial]:
         dials: dict[Way, Dial] = {
             Way.INSIDE: self._box.dial_inside,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
+from bridge.cluster.pods import ask_admission
 from bridge.errors import BridgeError
 from bridge.laptop.process import check_command
 from bridge.laptop.sandbox import sandbox
@@ -29,7 +30,7 @@ from bridge.plan.environment import SessionIdentity, cluster_environment, proces
 from bridge.plan.names import ID_BYTES, session_id
 from bridge.session.changes import Target, create_objects, remove_objects, wait_until_back
 from bridge.session.envfiles import write_environment
-from bridge.session.examine import ask_admission, examine, original_environment
+from bridge.session.examine import examine, original_environment
 from bridge.session.inbox import Exited, Inbox, SignalCame
 from bridge.session.intend import Credentials, intend
 from bridge.session.readiness import Readiness
@@ -106,7 +107,7 @@ class Session:
             self._narrator.note(note)
         if situation.may("create", "pods"):
             with self._signals.interruptible():
-                ask_admission(cluster, plan)
+                ask_admission(cluster, plan.proxy.replica_set)
         readiness = Readiness(self._box, plan.ports, self._inbox)
         with self._claimed(cluster, plan) as target, self._proxied(cluster, plan):
             of_image = self._of_image(cluster, situation, plan)  # while the proxy pod starts

@@ -78,9 +78,11 @@ def test_a_pdb_prompt_works_and_ctrl_c_is_the_debugger_s(laptop: AnyLaptop, shop
         terminal.wait_for("42")
         terminal.type("c\n")
         terminal.wait_for("after")
-        terminal.type("\x03")
-        terminal.wait_for("KeyboardInterrupt")
-        assert process.wait(60) == 130  # as Python ends on Ctrl-C, told as a shell tells it
+        terminal.type("\x03")  # pdb's handler stops the program again, instead of ending it
+        terminal.wait_for(r"KeyboardInterrupt--\s+\(Pdb\) ")
+        terminal.type("q\n")
+        terminal.wait_for("removed from the cluster")
+        assert process.wait(60) == 1  # as Python ends on pdb's quit
 
 
 def test_a_closed_terminal_restores(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
@@ -93,7 +95,7 @@ def test_a_closed_terminal_restores(laptop: AnyLaptop, kubectl: Kubectl, shop: s
 def test_working_directory_uid_and_arguments_pass_through(laptop: AnyLaptop, shop: str) -> None:
     script = 'pwd; id -u; umask; printf "%s|" "$@"'
     words = ["run", "-n", shop, "--", "sh", "-c", script, "sh", "a b", "", "*", "--help", "é"]
-    done = laptop.run([PROGRAM, *words], cwd="/tmp")  # noqa: S108  # the laptop's
+    done = laptop.run([PROGRAM, *words], cwd="/tmp")  # the laptop's
     uid = laptop.run(["id", "-u"]).stdout
     umask = laptop.run(["sh", "-c", "umask"]).stdout
     assert done.stdout == f"/tmp\n{uid}{umask}a b||*|--help|é|"
