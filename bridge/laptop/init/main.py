@@ -158,13 +158,13 @@ class Init:
             self._own_user = namespaces.own_user_namespace(*self._ids)
         with step("loopback"):
             netlink.loopback_up()
-            sockets.set_sysctls()
         with step("sockets"):
             self._supplier = sockets.Supplier(self._supply)
             listener, dns = sockets.listener(), sockets.dns_sockets()
         with step("rules"):
             dns4, dns6 = (each.getsockname()[1] for each in (dns[0], dns[-1]))
             nft.run(self._nft, nft.base_rules(listener=listener.getsockname()[1], dns4=dns4, dns6=dns6))
+        sockets.set_sysctls()  # after the rules: they are what loads conntrack, and its settings
         queue = self._hold_connections()
         with step("mounts"):
             self._covers = Covers()
