@@ -16,8 +16,9 @@ from bridge.tunnel.relay import End
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from bridge.tunnel.channels import Incoming
     from bridge.tunnel.outbound import Dial
-    from bridge.tunnel.ssh import Connection, Incoming
+    from bridge.tunnel.ssh import Connection
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.tunnel.windows import (
+    GRANT,
     IN_ALL,
     LARGEST,
     ON_A_SHORT_LINK,
@@ -10,6 +11,7 @@ from bridge.tunnel.windows import (
     Overrun,
     ReceiveWindow,
     SendWindow,
+    in_flight,
     window_size,
 )
 
@@ -76,6 +78,18 @@ def test_a_windows_size_has_bounds(round_trip, channels):
     size = window_size(round_trip=round_trip, channels=channels)
     assert SMALLEST <= size <= LARGEST
     assert size * channels <= IN_ALL or size == SMALLEST
+
+
+def test_what_is_on_the_way_is_always_enough_for_sshd_to_grant_more():
+    assert in_flight(round_trip=0.0) > 3 * 32 * 1024
+    assert in_flight(round_trip=0.0005) == ON_A_SHORT_LINK
+    assert in_flight(round_trip=1.0) == LARGEST
+
+
+def test_a_large_window_is_granted_in_small_pieces():
+    window = ReceiveWindow(LARGEST)
+    window.receive(GRANT)
+    assert window.read(GRANT) == GRANT
 
 
 def test_a_long_link_gets_a_large_window():
