@@ -197,7 +197,7 @@ class _Stragglers:
     def _look(self) -> Trouble | None:
         try:
             pods = self._cluster.list_(self._path, label_selector=selector_of(self._workload))
-            unready = [pod for pod in pods if _is_original(pod) and not is_ready(pod)]
+            unready = [pod for pod in pods if is_original(pod) and not is_ready(pod)]
             troubles = (explain_pod(pod, events_of(self._cluster, pod)) for pod in unready[:MOST_LOOKED_AT])
             return next((trouble for trouble in troubles if trouble), None) or self._not_created()
         except ClusterError:  # what is waited for is the workload; why it lasts is a nicety
@@ -214,7 +214,7 @@ class _Stragglers:
         return WorkloadKind.of(self._workload).path(self._cluster.namespace, name_of(self._workload))
 
 
-def _is_original(pod: Object) -> bool:
+def is_original(pod: Object) -> bool:
     """Tell the target's own pods from a proxy pod, which has its labels."""
     return SESSION_LABEL not in labels_of(pod) and not pod["metadata"].get("deletionTimestamp")
 

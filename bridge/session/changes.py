@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import Conflict, NotFound
-from bridge.cluster.pods import wait_for_rollout, wait_gone
+from bridge.cluster.pods import is_original, wait_for_rollout, wait_gone
+from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
@@ -55,15 +56,18 @@ class Target:
 
         self._patched(patch)
 
-    def take_out(self, keep: Callable[[UndoRecord], None]) -> None:
-        """Set the replicas to 0; ``keep`` gets the record, with the replicas of that moment, before it happens."""
+    def take_out(self, keep: Callable[[UndoRecord], None]) -> Object:
+        """Set the replicas to 0, and return the target as it is then.
+
+        ``keep`` gets the record, with the replicas of that moment, before it happens.
+        """
 
         def patch(workload: Object) -> Object:
             change, self.record = swap_patch(workload, self.record)
             keep(self.record)
             return change
 
-        self._patched(patch)
+        return self._patched(patch)
 
     def put_back(self) -> Object | None:
         """Undo what is still ours to undo, and the claim; return the target as it is then, None if it was deleted."""
@@ -107,6 +111,17 @@ def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
     for path in (f"/api/v1/namespaces/{namespace}/pods", replica_sets):
         deadline = time.monotonic() + GONE_WITHIN
         wait_gone(cluster, path, label_selector=selector, deadline=deadline, on_progress=narrator.doing)
+
+
+def wait_until_out(cluster: Cluster, workload: Object, narrator: Narrator) -> None:
+    """Wait until each pod of the original is at least on its way out: from then on Services send it nothing new."""
+    pods, selector = f"/api/v1/namespaces/{cluster.namespace}/pods", selector_of(workload)
+    for there in cluster.follow(pods, label_selector=selector, deadline=time.monotonic() + GONE_WITHIN):
+        staying = [name for name, pod in there.items() if is_original(pod)]
+        if not staying:
+            return
+        narrator.doing(f"waiting for {', '.join(staying)} to leave")
+    narrator.warn("pods of the original are still there: they share the traffic with this laptop")
 
 
 def wait_until_back(

@@ -28,7 +28,7 @@ from bridge.logs import register_secret
 from bridge.paths import state_directory
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
 from bridge.plan.names import ID_BYTES, session_id
-from bridge.session.changes import Target, create_objects, remove_objects, wait_until_back
+from bridge.session.changes import Target, create_objects, remove_objects, wait_until_back, wait_until_out
 from bridge.session.envfiles import write_environment
 from bridge.session.examine import examine, original_environment
 from bridge.session.inbox import Exited, Inbox, SignalCame
@@ -189,7 +189,8 @@ class Session:
             yield
             return
         try:
-            target.take_out(lambda record: self._store.write(self._local(cluster, plan, record.render())))
+            workload = target.take_out(lambda record: self._store.write(self._local(cluster, plan, record.render())))
+            wait_until_out(cluster, workload, self._narrator)
             where = f" -> laptop port {', '.join(map(str, plan.ports))}" if plan.ports else ""
             self._narrator.done(f"{plan.target} is now answered by this laptop{where}")
             yield
@@ -197,9 +198,9 @@ class Session:
             self._signals.forget()
             self._narrator.doing(f"putting {plan.target} back")
             with _saying_how_to_finish(cluster, plan):
-                workload = target.put_back()
-            if workload:
-                wait_until_back(cluster, workload, self._narrator, self._signals, timeout=self._request.timeout)
+                restored = target.put_back()
+            if restored:
+                wait_until_back(cluster, restored, self._narrator, self._signals, timeout=self._request.timeout)
 
     # ---- the process ----------------------------------------------------------------------------------------------
     def _run(self, cluster: Cluster, plan: Plan, target: Target | None, process: Process) -> int:

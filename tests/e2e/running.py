@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -107,3 +107,12 @@ class Bridge:
         """Wait until the cluster's traffic goes to the laptop."""
         self.err.wait_for(r"is now answered by", timeout)
         return self
+
+
+def eventually(look: Callable[[], str], wanted: str, timeout: float = 20) -> str:
+    """Look again and again until ``wanted`` is seen: kube-proxy follows the endpoints with a delay of its own."""
+    deadline = time.monotonic() + timeout
+    while wanted not in (seen := look()):
+        assert time.monotonic() < deadline, f"no {wanted!r}, but {seen!r}"
+        threading.Event().wait(0.1)
+    return seen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.running import Bridge
+from tests.e2e.running import PROGRAM, Bridge, eventually
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_the_cluster_is_answered_by_the_laptop_and_then_by_the_original(
     assert "version=1" in ask(kubectl)
     with bridge(laptop, shop, "--swap", "web", "--", "python", SERVER, "8080") as session:
         session.swapped()
-        assert "laptop pid=" in ask(kubectl)
+        eventually(lambda: ask(kubectl), "laptop pid=")
         assert spec_of(kubectl) == {**before, "replicas": 0}
         session.process.send_signal(signal.SIGTERM)
         assert session.wait() == 0  # the server's own code for SIGTERM
@@ -88,7 +88,7 @@ def test_without_swap_the_process_joins_the_cluster(laptop: AnyLaptop, kubectl: 
 def test_expose_maps_ports(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
     with bridge(laptop, shop, "-s", "web", "-e", "9001:8080", "python", SERVER, "9001") as session:
         session.swapped()
-        assert "laptop pid=" in ask(kubectl)
+        eventually(lambda: ask(kubectl), "laptop pid=")
 
 
 def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
@@ -98,7 +98,7 @@ def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kube
         session.process.kill()
         session.process.wait(10)
     assert spec_of(kubectl)["replicas"] == 0
-    done = laptop.run(["bridge", "restore", "web", "-n", shop])
+    done = laptop.run([PROGRAM, "restore", "web", "-n", shop])
     assert done.returncode == 0, done.stderr
     assert "restored deployment/web" in done.stdout
     assert_restored(kubectl, before)

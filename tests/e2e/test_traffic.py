@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.running import PROGRAM, Bridge
+from tests.e2e.running import PROGRAM, Bridge, eventually
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def test_thirteen_big_puts_and_a_hundred_connections_come_back_whole(
 ) -> None:
     with Bridge(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
+        eventually(lambda: kubectl("exec", "client", "--", "curl", "-sS", "http://web/"), "laptop pid=")
         answer = kubectl("exec", "-i", "client", "--", "python3", "-", "web", text=(APPS / "storm.py").read_text())
         assert answer == "identical\n"
 
