@@ -78,12 +78,12 @@ class Joined:
     # ---- ways -----------------------------------------------------------------------------------------------------
     def _outbound(self) -> list[Outbound | Gate]:
         """The relay of the process's connections; before it, where the kernel can, what tells connect() the truth."""
+        listener = self._box.listener.dup()  # the relay closes what it gets; the sandbox's outlives it
         if self._box.queue is None:
-            return [Outbound(self._box.listener, self._route)]
+            return [Outbound(listener, self._route)]
         parking = Parking(self._route, original_destination)
         self._stack.callback(parking.close)
-        relay = Outbound(self._box.listener, parking.route, destination=parking.where)
-        return [relay, Gate(self._box.queue, parking.decide)]
+        return [Outbound(listener, parking.route, destination=parking.where), Gate(self._box.queue, parking.decide)]
 
     def _route(self, destination: tuple[str, int]) -> Iterable[Dial]:
         dials: dict[Way, Dial] = {
