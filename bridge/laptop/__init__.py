@@ -2,6 +2,7 @@
 
     sandbox    the namespaces, through their init: bridge's handle on them
     init/      what runs inside, as a child of bridge: stdlib only, no import from outside this package
+    supply     connections from bridge into it
     process    the user's process: start, wait, signal, end
     dns        the sandbox's resolver: queries go as they are to the pod's nameserver
     gate       exact connect(): new connections are held until the pod's answer is known

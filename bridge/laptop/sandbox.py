@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from bridge.laptop import messages, support
 from bridge.laptop.listeners import Listener, ListenTable, listen_table
 from bridge.laptop.process import Process, end_without_init, namespace_of, not_startable
 from bridge.laptop.settings import NetworkSettings
+from bridge.laptop.supply import Supply
 
 _READY, _ANSWER = 30.0, 5.0  # seconds: milliseconds, unless the laptop is very busy, or init is stopped
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -59,7 +59,7 @@ class Sandbox:
         self._updates, updates = _pair()
         self._updates.setblocking(False)
         supply_end, supply = _pair()
-        self._supply = _Supply(supply_end)
+        self._supply = Supply(supply_end)
         self._processes: list[Process] = []
         self._sockets: dict[str, socket.socket] = {}
         self._table: ListenTable | None = None
@@ -224,7 +224,7 @@ class Sandbox:
         ``localhost`` is wherever a server of the pod's would be: 127.0.0.1, ::1, the pod's addresses. Raises OSError.
         """
         addresses = ("127.0.0.1", "::1", *self._pod_ips) if host == "localhost" else (host,)
-        sock = await self._connect_to_any(addresses, port)
+        sock = await self._supply.connect(addresses, port)
         try:
             loop = asyncio.get_running_loop()
             transport, protocol = await loop.create_connection(protocol_factory, sock=sock)
@@ -232,22 +232,6 @@ class Sandbox:
             sock.close()
             raise
         return transport, protocol
-
-    async def _connect_to_any(self, addresses: Iterable[str], port: int) -> socket.socket:
-        refused: OSError | None = None
-        for address in addresses:
-            sock = await self._supply.take()
-            try:
-                await _connect(sock, address, port)
-            except OSError as error:
-                sock.close()
-                refused = refused or error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise refused or ConnectionRefusedError(f"nowhere to connect to for port {port}")
 
     # ---- init -----------------------------------------------------------------------------------------------------
     def _request(self, request: messages.Message, descriptors: Iterable[int] = (), *, timeout: float = _ANSWER) -> Any:
@@ -275,63 +259,6 @@ class Sandbox:
         if "failed" in reply:
             raise _failure(reply["failed"], reply["errno"], reply["detail"])
         return reply, descriptors
-
-
-class _Supply:
-    """Marked sockets of the sandbox's network: init sends them ahead of need. For the event loop's thread."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._sock = sock
-        self._stock: deque[int] = deque()
-        self._arrival: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def take(self) -> socket.socket:
-        while not self._stock:
-            try:
-                _, descriptors = messages.receive(self._sock)
-            except BlockingIOError:
-                await self._arriving()
-            except (messages.Closed, OSError) as error:
-                raise ConnectionRefusedError("the sandbox has ended") from error
-            else:
-                self._stock.extend(descriptors)
-        return socket.socket(fileno=self._stock.popleft())
-
-    async def _arriving(self) -> None:
-        if self._arrival is None:
-            self._loop = asyncio.get_running_loop()
-            self._arrival = self._loop.create_future()
-            self._loop.add_reader(self._sock, self._arrived)
-        await asyncio.shield(self._arrival)  # others wait for it too
-
-    def _arrived(self) -> None:
-        assert self._loop is not None
-        self._loop.remove_reader(self._sock)
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None and not arrival.done():
-            arrival.set_result(None)
-
-    def close(self) -> None:
-        """From any thread. A reader must go on its loop's thread, before its descriptor is closed."""
-        if self._arrival is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._close)
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        if self._arrival is not None:
-            self._arrived()
-        while self._stock:
-            os.close(self._stock.popleft())
-        self._sock.close()
-
-
-async def _connect(sock: socket.socket, address: str, port: int) -> None:
-    if sock.family == socket.AF_INET6 and ":" not in address:
-        address = f"::ffff:{address}"
-    await asyncio.get_running_loop().sock_connect(sock, (address, port))
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -12,7 +12,8 @@ and because something must outlive a killed bridge to end the tree. It speaks wi
     nfqueue     the queue in which new connections are held
     covers      files and folders of ours in place of the real ones
     child       the start of the user's process
-    tree        which processes are in the sandbox; ending them
+    tree        which processes are in the sandbox
+    ending      how they are ended
 
 Everything here runs under ``python -I -S``: stdlib only. ``os.path`` and plain ``open`` are used, because pathlib
 would be a third of its start-up time.

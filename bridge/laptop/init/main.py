@@ -15,13 +15,13 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bridge.laptop import messages
 from bridge.laptop.init import child, kernel, namespaces, netlink, nfqueue, nft, sockets, tree
 from bridge.laptop.init.covers import HOSTS, RESOLV_CONF, Covers
+from bridge.laptop.init.ending import Ending
 
 # Sent to a whole foreground process group by the terminal, or to everything at shutdown. Init ends after the tree only.
 _NOT_FOR_INIT = (
@@ -38,7 +38,6 @@ _NOT_FOR_INIT = (
 _STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _ORPHAN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when bridge was killed
 _COVER_AGAIN = 0.02  # seconds between tries to cover a file that is being replaced
-_RESCAN = 0.05  # seconds; while killing, a process may fork once more before it goes
 
 
 class StepFailed(Exception):
@@ -58,45 +57,6 @@ def step(name: str) -> Iterator[None]:
         raise StepFailed(name, error.errno or 0, str(error)) from error
     except nft.NftError as error:
         raise StepFailed(name, 0, str(error)) from error
-
-
-class Ending:
-    """The end of the tree, in progress: SIGTERM now, SIGKILL at the deadline, done when none is left."""
-
-    def __init__(self, processes: tree.Tree, epoll: select.epoll, grace: float) -> None:
-        self._processes = processes
-        self._epoll = epoll
-        self._deadline = time.monotonic() + grace
-        self._watched: dict[int, int] = {}  # pid -> pidfd
-        self._asked = False
-        self.killed: set[int] = set()
-
-    def timeout(self) -> float:
-        """Seconds until ``advance`` must be called even if no process ends."""
-        return max(self._deadline - time.monotonic(), _RESCAN if self.killed else 0.0)
-
-    def advance(self) -> bool:
-        """Ask all of them once; kill whoever is late. True when no process is left.
-
-        Who comes later is not asked: it may be what a trap on SIGTERM cleans up with.
-        """
-        late = time.monotonic() >= self._deadline
-        alive = self._processes.hold()
-        for pid in [pid for pid in self._watched if pid not in alive]:
-            os.close(self._watched.pop(pid))  # which also takes it out of the epoll
-        for pid, pidfd in alive.items():
-            if pid in self._watched:
-                os.close(pidfd)
-            else:
-                self._watched[pid] = pidfd
-                self._epoll.register(pidfd, select.EPOLLIN)
-                if not self._asked:
-                    tree.send(pidfd, signal.SIGTERM)
-            if late:
-                self.killed.add(pid)
-                tree.send(self._watched[pid], signal.SIGKILL)
-        self._asked = True
-        return not alive
 
 
 class Init:
