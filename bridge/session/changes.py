@@ -46,13 +46,16 @@ class Target:
         self.record = record
         self._cluster = cluster
 
-    def claim(self) -> None:
-        """Write the undo record on the target. TargetError when somebody else's is there by now."""
+    def claim(self, *, replacing: str = "") -> None:
+        """Write the undo record on the target. TargetError when somebody else's is there by now.
+
+        ``replacing``: the dead session whose record may be there.
+        """
 
         def patch(workload: Object) -> Object:
             if workload["metadata"]["uid"] != self.record.uid:
                 raise TargetError(f"{self.record.target} was deleted and made anew", hint="Run the command again.")
-            return record_patch(workload, self.record)
+            return record_patch(workload, self.record, replacing=replacing or None)
 
         self._patched(patch)
 

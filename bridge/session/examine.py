@@ -13,8 +13,9 @@ from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_n
 from bridge.plan.access import Purpose, needed_rights
 from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
 from bridge.plan.target import WorkloadKind, check_swappable
-from bridge.plan.undo import check_unclaimed
+from bridge.plan.undo import check_unclaimed, record_of
 from bridge.session.intend import Situation
+from bridge.session.restore import Life, find_sessions
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
@@ -32,17 +33,17 @@ def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situat
         lacking, _ = cluster.gather(
             lambda: require_rights(cluster, needed_rights(Purpose.JOIN)), lambda: require_namespace(cluster)
         )
-        return _situation(cluster, None, (), lacking)
+        return _situation(cluster, None, (), lacking, "")
     workload = _find(cluster, request.target)
     check_swappable(workload)
-    check_unclaimed(workload, now=cluster.now())
+    replacing = _dead_holder(cluster, workload, narrator)
     rights = needed_rights(Purpose.SWAP, WorkloadKind.of(workload), name_of(workload))
     lacking, services, notes = cluster.gather(
         lambda: require_rights(cluster, rights), lambda: services_of(cluster), lambda: notes_on(cluster, workload)
     )
     for note in notes:
         narrator.note(note)
-    return _situation(cluster, workload, services, lacking)
+    return _situation(cluster, workload, services, lacking, replacing)
 
 
 def _find(cluster: Cluster, target: TargetSpec) -> Object:
@@ -54,8 +55,27 @@ def _find(cluster: Cluster, target: TargetSpec) -> Object:
         raise
 
 
+def _dead_holder(cluster: Cluster, workload: Object, narrator: Narrator) -> str:
+    """Return the dead session that holds the target, to be taken over from; empty if none. TargetError for one alive."""
+    record = record_of(workload)
+    dead = {left.session for left in find_sessions(cluster) if left.life is Life.DEAD} if record else set()
+    check_unclaimed(
+        workload, replacing=record.session if record and record.session in dead else None, now=cluster.now()
+    )
+    if record is None:
+        return ""
+    narrator.note(
+        f"taking over from {record.holder}, whose session is dead: {record.replicas} replicas are the true count"
+    )
+    return record.session
+
+
 def _situation(
-    cluster: Cluster, workload: Object | None, services: tuple[Object, ...], lacking: tuple[Right, ...]
+    cluster: Cluster,
+    workload: Object | None,
+    services: tuple[Object, ...],
+    lacking: tuple[Right, ...],
+    replacing: str,
 ) -> Situation:
     return Situation(
         namespace=cluster.namespace,
@@ -64,6 +84,7 @@ def _situation(
         now=cluster.now().isoformat(timespec="seconds"),
         holder=holder(),
         lacking=lacking,
+        replacing=replacing,
     )
 
 

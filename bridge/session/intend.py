@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Situation:
     """What is there. ``now``: RFC 3339, by the API server's clock; ``holder``: ``user@laptop``.
 
-    ``lacking``: optional rights that the user does not have.
+    ``lacking``: optional rights that the user does not have. ``replacing``: the dead session that holds the target.
     """
 
     namespace: str
@@ -31,6 +31,7 @@ class Situation:
     now: str
     holder: str
     lacking: tuple[Right, ...] = ()
+    replacing: str = ""
 
     def may(self, verb: str, resource: str) -> bool:
         """Tell whether an optional right is there."""
@@ -59,6 +60,7 @@ class Plan:
     secret: Object
     proxy: Proxy
     record: UndoRecord | None
+    replacing: str
     notes: tuple[str, ...]
 
 
@@ -94,6 +96,7 @@ def intend(request: RunRequest, situation: Situation, *, session: str, credentia
         ),
         proxy=proxy,
         record=_record(workload, proxy, settings, situation) if workload else None,
+        replacing=situation.replacing,
         notes=(*port_notes(template, container, situation.services), *proxy.notes) if workload else proxy.notes,
     )
 

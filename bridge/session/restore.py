@@ -3,14 +3,23 @@
 Two things tell of a session: the undo record on its target, and its objects (they have its label). A record without
 objects, or objects without a record, are a session that was killed between two steps: both are cleared all the same.
 
-A session is taken for alive while its proxy pod is Ready: the pod's probe is answered by the process, through the
-tunnel. Alive ones are left alone unless they are named.
+Whether a session is alive, as far as can be told:
+
+    its bridge runs on this laptop              alive
+    its bridge ran on this laptop, and is gone  dead
+    its proxy pod is Ready                      alive: the pod's probe is answered by the process, through the tunnel
+    it has no proxy pod, and is not young       dead
+    otherwise                                   unknown: it may just start, or its laptop sleeps
+
+``bridge restore`` without a name restores all but those that are alive; ``bridge run`` takes over from the dead alone.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
@@ -24,12 +33,22 @@ from bridge.session.signals import Signals
 from bridge.session.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
     from bridge.session.narrator import Narrator
     from bridge.session.request import RestoreRequest
+
+
+YOUNG = timedelta(seconds=60)
+"""A session of that age may just not have its proxy pod yet."""
+
+
+class Life(Enum):
+    """Whether a session is alive; see the module's docstring."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +59,7 @@ class Left:
     target: str
     holder: str
     record: UndoRecord | None
-    alive: bool
+    life: Life
 
     def __str__(self) -> str:
         return f"{self.target or 'a proxy pod without target'} (session {self.session} of {self.holder})"
@@ -55,11 +74,11 @@ def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
     with Signals() as signals:
         for left in wanted:
             put_back(cluster, left, narrator, signals, timeout=request.timeout)
-            Store(state_directory(os.environ) / "sessions").remove(left.session)
-    spared = [left for left in found if left.alive and left not in wanted]
+            _store().remove(left.session)
+    spared = [left for left in found if left not in wanted]
     return [
         *(f"restored {left}" for left in wanted),
-        *(f"left alone {left}: it is alive; name it to restore it all the same" for left in spared),
+        *(f"left alone {left}: {left.life.value}; name it to restore it all the same" for left in spared),
         *([] if found else [f"nothing to restore in namespace {cluster.namespace}"]),
     ]
 
@@ -87,26 +106,57 @@ def find_sessions(cluster: Cluster) -> list[Left]:
         ],
         lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=selector),
     )
-    alive = {labels_of(pod)[SESSION_LABEL] for pod in pods if _is_ready(pod)}
+    signs = _Signs(
+        local={local.session: local.is_alive() for local in _store().sessions()},
+        ready={labels_of(pod)[SESSION_LABEL] for pod in pods if _is_ready(pod)},
+        there={labels_of(pod)[SESSION_LABEL] for pod in pods},
+        now=cluster.now(),
+    )
     records = [record for workload in workloads if (record := record_of(workload))]
-    found = {record.session: _of_record(record, alive) for record in records}
+    found = {record.session: _of_record(record, signs) for record in records}
     for item in owned:
-        left = _of_object(item, alive)
+        left = _of_object(item, signs)
         found.setdefault(left.session, left)
     return list(found.values())
 
 
-def _of_record(record: UndoRecord, alive: Iterable[str]) -> Left:
+@dataclass(frozen=True, kw_only=True)
+class _Signs:
+    """Signs of life, by session: of bridges on this laptop, of proxy pods that are Ready, or at least there."""
+
+    local: dict[str, bool]
+    ready: set[str]
+    there: set[str]
+    now: datetime
+
+    def life(self, session: str, since: str) -> Life:
+        if session in self.local:
+            return Life.ALIVE if self.local[session] else Life.DEAD
+        if session in self.ready:
+            return Life.ALIVE
+        if session not in self.there and _age(since, self.now) > YOUNG:
+            return Life.DEAD
+        return Life.UNKNOWN
+
+
+def _age(since: str, now: datetime) -> timedelta:
+    try:
+        return now - datetime.fromisoformat(since)
+    except (ValueError, TypeError):  # written by hand
+        return timedelta()
+
+
+def _of_record(record: UndoRecord, signs: _Signs) -> Left:
     return Left(
         session=record.session,
         target=record.target,
         holder=record.holder,
         record=record,
-        alive=record.session in alive,
+        life=signs.life(record.session, record.since),
     )
 
 
-def _of_object(item: Object, alive: Iterable[str]) -> Left:
+def _of_object(item: Object, signs: _Signs) -> Left:
     annotations = annotations_of(item)
     session = labels_of(item)[SESSION_LABEL]
     return Left(
@@ -114,8 +164,12 @@ def _of_object(item: Object, alive: Iterable[str]) -> Left:
         target=annotations.get(TARGET_ANNOTATION, ""),
         holder=annotations.get(HOLDER_ANNOTATION, "somebody"),
         record=None,
-        alive=session in alive,
+        life=signs.life(session, item["metadata"]["creationTimestamp"]),
     )
+
+
+def _store() -> Store:
+    return Store(state_directory(os.environ) / "sessions")
 
 
 def _is_ready(pod: Object) -> bool:
@@ -125,7 +179,7 @@ def _is_ready(pod: Object) -> bool:
 
 def _wanted(found: list[Left], name: str | None) -> list[Left]:
     if name is None:
-        return [left for left in found if not left.alive]
+        return [left for left in found if left.life is not Life.ALIVE]
     spec = TargetSpec.parse(name)
     wanted = [left for left in found if _names(spec, left)]
     if not wanted:

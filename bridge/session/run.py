@@ -127,7 +127,10 @@ class Session:
         target = Target(cluster, plan.record) if plan.record else None
         try:
             if target:
-                target.claim()
+                target.claim(replacing=plan.replacing)
+            if plan.replacing:
+                remove_objects(cluster, plan.replacing, self._narrator)
+                self._store.remove(plan.replacing)
             yield target
         finally:
             with _saying_how_to_finish(cluster, plan):

@@ -104,6 +104,41 @@ def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kube
     assert_restored(kubectl, before)
 
 
+def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    kubectl("scale", "deployment/web", "--replicas=2")
+    kubectl.rollout("deployment/web")
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        session.process.kill()
+        session.process.wait(10)
+    with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        assert "2 replicas are the true count" in session.err.text
+        eventually(lambda: ask(kubectl), "laptop pid=")
+    assert_restored(kubectl, before)
+
+
+def test_a_second_ctrl_c_stops_the_waiting_not_the_restoring(
+    laptop: AnyLaptop, kubectl: Kubectl, namespace: str
+) -> None:
+    slow = {"httpGet": {"path": "/ready", "port": 8080}, "initialDelaySeconds": 15, "periodSeconds": 1}
+    kubectl.apply(manifest(deployment(container={"readinessProbe": slow})))
+    kubectl.rollout("deployment/web")
+    before = spec_of(kubectl)
+    with bridge(laptop, namespace, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        session.process.send_signal(signal.SIGINT)
+        session.err.wait_for("the process has ended", 10)
+        eventually(lambda: str(spec_of(kubectl)["replicas"]), "1")
+        session.process.send_signal(signal.SIGINT)
+        session.err.wait_for("not waiting until it is Ready", 10)
+        session.wait(15)
+    assert_restored(kubectl, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_session_cleanly(
     laptop: AnyLaptop, kubectl: Kubectl, shop: str, number: signal.Signals
