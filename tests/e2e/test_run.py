@@ -116,7 +116,7 @@ def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
         session.process.wait(10)
     with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
-        assert "2 replicas are the true count" in session.err.text
+        assert "it had 2 replicas" in session.err.text
         eventually(lambda: ask(kubectl), "laptop pid=")
     assert_restored(kubectl, before)
 
