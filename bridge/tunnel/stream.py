@@ -123,7 +123,7 @@ class PortForward(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
-        _keep_kernel_queue_short(transport.underlying_transport)
+        keep_kernel_queue_short(transport.underlying_transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame."""
@@ -213,7 +213,8 @@ def _ended(reason: str) -> str:
     return f"the port-forward ended: {reason.strip()}" if reason.strip() else "the port-forward was cut"
 
 
-def _keep_kernel_queue_short(transport: asyncio.Transport) -> None:
+def keep_kernel_queue_short(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel say early that a connection is full, and send at once what it has."""
     sock = transport.get_extra_info("socket")
     if sock is None:
         return

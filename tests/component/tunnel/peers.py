@@ -23,7 +23,7 @@ from picows import ws_create_server as create_websocket_server
 
 from bridge.plan.endpoint import Endpoint
 from bridge.tunnel.keys import SessionKeys, make_session_keys
-from bridge.tunnel.stream import StreamError
+from bridge.tunnel.stream import StreamError, keep_kernel_queue_short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -238,6 +238,7 @@ class DirectStream(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
+        keep_kernel_queue_short(transport)
 
     def data_received(self, data: bytes) -> None:
         self.receiver.stream_received(memoryview(data))
