@@ -2,8 +2,8 @@
 
 paramiko agrees on the keys and calls this its packetizer; but its own reads and writes a blocking socket, one packet
 at a time with a dozen small objects for each. Here bytes that came are fed in and packets come out, and packets to send
-gather in one buffer, which the stream takes once per turn of the loop as one frame. Measured, to seal and open one packet
-of data: 3 us against 8 for 128 bytes, 13 against 26 for 32 KiB.
+gather in one buffer, which the stream takes once per turn of the loop as one frame. Measured, to seal and open one
+packet of data: 3 us against 8 for 128 bytes, 13 against 26 for 32 KiB.
 
 A packet as it is handed out is still padded; its layout:
 
