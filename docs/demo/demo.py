@@ -51,6 +51,7 @@ NEW_TASK, SOUGHT = "try bridge", "try"
 
 # What is edited is a copy in the user's home, never the repository.
 COPY = 'there="$HOME/bridge-demo/docs/demo"; rm -rf "$there"; mkdir -p "$there"; cp -r docs/demo/tasks "$there"'
+REMOVE = 'rm -rf "$HOME/bridge-demo"'
 EDIT = 'sed -i "s/^GREETING = .*/GREETING = \\"$1\\"/" "$HOME/bridge-demo/docs/demo/tasks/app.py"'
 
 
@@ -167,6 +168,7 @@ def tell(kubectl: Kubectl, laptop: Laptop, options: list[str]) -> None:
             seen_from_the_cluster(kubectl, users)
         with step(3, f"tasks is swapped for a process on the laptop {host}, which user {user} starts"):
             shell(laptop, COPY)
+            stack.callback(shell, laptop, REMOVE)
             session = stack.enter_context(swapped(laptop, options))
             seen_from_the_laptop(kubectl, users, host, session)
         with step(4, f"A new task, {NEW_TASK!r}: the laptop writes it, the canary reads it from the same database"):
@@ -215,6 +217,9 @@ def main() -> int:
     except NotAsTold as error:
         say(f"\nNot as told: {error}", RED)
         return 1
+    except KeyboardInterrupt:
+        say("\nThe story was ended; what it had changed is put back.", RED)
+        return 130
     say(f"\nThat was the story: {time.monotonic() - BEGAN:.1f} s in all.", GREEN)
     return 0
 
