@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bridge.session.narrator import Narrator
     from bridge.session.signals import Signals
 
+PATIENCE = 20.0
+"""Seconds that a restore goes on asking an API server that does not answer: a restart of it takes less."""
 GONE_WITHIN = 30.0
 """Seconds that a proxy pod may take to go: its grace period is 5."""
 TRIES = 8
@@ -74,8 +76,9 @@ class Target:
 
     def put_back(self) -> Object | None:
         """Undo what is still ours to undo, and the claim; return the target as it is then, None if it was deleted."""
+        patient = Target(self._cluster.patient(PATIENCE), self.record)
         try:
-            return self._patched(lambda workload: restore_patch(workload, self.record.session))
+            return patient._patched(lambda workload: restore_patch(workload, self.record.session))
         except NotFound:
             return None
 
@@ -106,6 +109,7 @@ def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
 
     A second or two, so no signal ends the wait: who mashes Ctrl-C finds nothing left, either.
     """
+    cluster = cluster.patient(PATIENCE)
     namespace, selector = cluster.namespace, f"{SESSION_LABEL}={session}"
     replica_sets = WorkloadKind.REPLICA_SET.path(namespace)
     for item in cluster.list_(replica_sets, label_selector=selector):

@@ -56,7 +56,7 @@ def _find(cluster: Cluster, target: TargetSpec) -> Object:
 
 
 def _dead_holder(cluster: Cluster, workload: Object, narrator: Narrator) -> str:
-    """Return the dead session that holds the target, to be taken over from; empty if none. TargetError for one alive."""
+    """Return the dead session that holds the target, empty if none does. TargetError when one that lives does."""
     record = record_of(workload)
     dead = {left.session for left in find_sessions(cluster) if left.life is Life.DEAD} if record else set()
     check_unclaimed(

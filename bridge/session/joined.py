@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
     from typing import Any
 
+    from bridge.errors import TunnelError
     from bridge.laptop.published import Event
     from bridge.laptop.sandbox import Sandbox
     from bridge.laptop.settings import NetworkSettings
     from bridge.plan.ports import PortMap
     from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
+    from bridge.tunnel.keeper import Keeper
     from bridge.tunnel.outbound import Dial
     from bridge.tunnel.ssh import Connection
 
@@ -46,6 +48,7 @@ class Joined:
         self,
         box: Sandbox,
         connection: Connection,
+        keeper: Keeper,
         network: NetworkSettings,
         *,
         ports: Sequence[PortMap],
@@ -54,6 +57,7 @@ class Joined:
     ) -> None:
         self._box = box
         self._connection = connection
+        self._keeper = keeper
         self._network = network
         self._ports = ports
         self._inbox = inbox
@@ -69,7 +73,8 @@ class Joined:
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
         self._keep(Localhost(self._box, self._published).run())
-        self._keep(self._notice_loss())
+        self._keep(self._notice_loss(self._connection.closed))
+        self._keep(self._notice_loss(self._keeper.closed))
 
     async def close(self) -> None:
         """Stop the relays; what is open is reset."""
@@ -110,8 +115,8 @@ class Joined:
     async def _wait_accepting(self, port: int) -> None:
         await self._box.wait_accepting(port, time.monotonic() + 3600)  # Inbound bounds it
 
-    async def _notice_loss(self) -> None:
-        error = await asyncio.shield(self._connection.closed)
+    async def _notice_loss(self, closed: asyncio.Future[TunnelError | None]) -> None:
+        error = await asyncio.shield(closed)
         if error is not None:
             self._inbox.put(TunnelLost(error.message))
 
