@@ -31,7 +31,7 @@ Namespace = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 120)."),
+    typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 60)."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Log to stderr what goes on inside.")]
 

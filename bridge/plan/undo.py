@@ -210,7 +210,7 @@ def swap_patch(workload: Object, record: UndoRecord) -> tuple[Object, UndoRecord
     if current is None or current.session != record.session:
         raise TargetError(
             f"{describe(workload)} was {f'taken by {current.holder}' if current else 'restored'} meanwhile",
-            hint="Run `bridge list` to see who has it.",
+            hint="Run the command again, or `bridge restore` if that session is dead.",
         )
     swapped = replace(record, replicas=true_replicas(workload), swapped=True)
     return _patch(workload, swapped.render(), replicas=0), swapped

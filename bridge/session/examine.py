@@ -64,9 +64,7 @@ def _dead_holder(cluster: Cluster, workload: Object, narrator: Narrator) -> str:
     )
     if record is None:
         return ""
-    narrator.note(
-        f"taking over from {record.holder}, whose session is dead: {record.replicas} replicas are the true count"
-    )
+    narrator.note(f"taking over from {record.holder}, whose session is dead: it had {record.replicas} replicas")
     return record.session
 
 

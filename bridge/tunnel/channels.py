@@ -103,13 +103,13 @@ class Channels:
                 opening.result().abort()
             raise
 
-    def open_terminal(self) -> None:
-        """Open a session with a terminal, and leave it: only then sshd sets TCP_NODELAY on its side of the stream.
+    def open_session(self) -> None:
+        """Open a session, and leave it idle: only with one sshd sets TCP_NODELAY on its side of the stream.
 
-        Without it a small answer waits for the acknowledgement of the one before it, up to 40 ms. What sshd starts in
-        the terminal may end at once: the option stays.
+        Without it a small answer waits for the acknowledgement of the one before it, up to 40 ms. The subsystem is the
+        one thing that the pod's sshd starts for anybody.
         """
-        self._start_opening("session", _Terminal(), b"", ("terminal", 0)).add_done_callback(_log_failure)
+        self._start_opening("session", _Idle(), b"", ("session", 0)).add_done_callback(_log_failure)
 
     def set_clear(self, *, clear: bool) -> None:
         """Let data go, or hold it back."""
@@ -287,13 +287,12 @@ class Channels:
         channel.abort()
 
 
-class _Terminal(asyncio.Protocol):
+class _Idle(asyncio.Protocol):
     """The session that is opened and left."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, Channel)
-        transport.request("pty-req", messages.pty())
-        transport.request("shell")
+        transport.request("subsystem", messages.string("sftp"))
 
     def eof_received(self) -> bool:
         return True
@@ -301,11 +300,11 @@ class _Terminal(asyncio.Protocol):
 
 def _log_failure(opening: asyncio.Future[Channel]) -> None:
     if not opening.cancelled() and (error := opening.exception()) is not None:
-        log.debug("no terminal, so small answers may be slow: %s", error)
+        log.debug("no session, so small answers may be slow: %s", error)
 
 
 def _extended_data(channel: Channel, reader: Reader) -> None:
-    """Drop what the terminal's program complains about."""
+    """Drop what a program in the pod complains about."""
     reader.number()
     channel.discard(len(reader.string()))
 

@@ -286,7 +286,7 @@ class Connection:
             self._measured(time.perf_counter() - self._asked)
             self.ready.set_result(None)
             self._update_clear()
-            self._channels.open_terminal()
+            self._channels.open_session()
 
     def _on_auth_failure(self, _: Reader) -> None:
         raise TunnelError("the pod's sshd does not accept this session's key", hint=failures.OTHER_SESSION)

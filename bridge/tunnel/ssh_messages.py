@@ -117,11 +117,6 @@ def channel_request(peer: int, kind: str, fields: bytes = b"") -> bytes:
     return _two(CHANNEL_REQUEST, peer) + string(kind) + b"\x00" + fields
 
 
-def pty() -> bytes:
-    """Render the fields of a pty-req (RFC 4254, 6.2): its least, nobody looks at it."""
-    return string("dumb") + struct.pack(">IIII", 80, 24, 0, 0) + string(b"\x00")
-
-
 # -- what we get -----------------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,7 @@ def running_sshd(directory: Path, *options: str, keys: SessionKeys | None = None
         "PermitOpen any",
         "Ciphers aes128-gcm@openssh.com",
         "ForceCommand internal-sftp",
+        "Subsystem sftp internal-sftp",
         "MaxStartups 100",
         "LogLevel VERBOSE",
         "UseDNS no",
