@@ -56,8 +56,7 @@ def needed_rights(purpose: Purpose, kind: WorkloadKind | None = None, name: str 
         rights += _on_target(purpose, kind, name)
     if purpose is Purpose.SWAP:
         rights.append(Right("list", "", "services", "find the ports that the cluster reaches the target at"))
-    if purpose is not Purpose.RESTORE:
-        rights += _RUNNING
+    rights += _LOOKING if purpose is Purpose.RESTORE else _RUNNING
     return tuple(rights + _CLEARING)
 
 
@@ -87,7 +86,13 @@ _RUNNING = [
     Right("create", "", "pods/exec", "read the variables that the target's image sets", optional=True),
     Right("list", "", "events", "say why a pod does not start", optional=True),
 ]
+_LOOKING = [
+    Right("list", "", "pods", "see whether a session is alive, and its pod gone"),
+    Right("watch", "", "pods", "see the proxy pod gone"),
+]
 _CLEARING = [
+    Right("list", API_GROUP, WorkloadKind.REPLICA_SET.plural, "find the proxy pod's owner"),
+    Right("watch", API_GROUP, WorkloadKind.REPLICA_SET.plural, "see it gone"),
     Right("delete", "", "secrets", "remove the session's objects"),
     Right("delete", API_GROUP, WorkloadKind.REPLICA_SET.plural, "remove the proxy pod"),
 ]

@@ -1,7 +1,8 @@
 """``bridge restore``: puts back what sessions left, from any machine; it needs nothing but the cluster.
 
-Two things tell of a session: the undo record on its target, and its objects (they have its label). A record without
-objects, or objects without a record, are a session that was killed between two steps: both are cleared all the same.
+Two things tell of a session: the undo record on its target, and its ReplicaSet. A record without a ReplicaSet, or the
+other way round, is a session that was killed between two steps: it is cleared all the same. Secrets are not listed:
+that would take the right to read them all.
 
 Whether a session is alive, as far as can be told:
 
@@ -100,10 +101,7 @@ def find_sessions(cluster: Cluster) -> list[Left]:
     selector = SESSION_LABEL
     workloads, owned, pods = cluster.gather(
         lambda: [item for kind in WorkloadKind for item in cluster.list_(kind.path(namespace))],
-        lambda: [
-            *cluster.list_(f"/api/v1/namespaces/{namespace}/secrets", label_selector=selector),
-            *cluster.list_(WorkloadKind.REPLICA_SET.path(namespace), label_selector=selector),
-        ],
+        lambda: cluster.list_(WorkloadKind.REPLICA_SET.path(namespace), label_selector=selector),
         lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=selector),
     )
     signs = _Signs(

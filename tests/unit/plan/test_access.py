@@ -74,7 +74,7 @@ def test_only_what_a_session_can_do_without_is_optional() -> None:
     assert {str(right) for right in SWAP if not right.optional} == {
         "get deployments.apps web", "patch deployments.apps web", "list services", "create secrets", "delete secrets",
         "create replicasets.apps", "delete replicasets.apps", "get pods", "list pods", "watch pods",
-        "get pods/portforward", "create pods/portforward",
+        "get pods/portforward", "create pods/portforward", "list replicasets.apps", "watch replicasets.apps",
     }  # fmt: skip
 
 
@@ -85,7 +85,8 @@ def test_joining_touches_no_workload() -> None:
 def test_restoring_reads_patches_and_removes() -> None:
     rights = needed_rights(Purpose.RESTORE, WorkloadKind.STATEFUL_SET, "db")
     assert [str(right) for right in rights if not right.optional] == [
-        "get statefulsets.apps db", "patch statefulsets.apps db", "delete secrets", "delete replicasets.apps",
+        "get statefulsets.apps db", "patch statefulsets.apps db", "list pods", "watch pods", "list replicasets.apps",
+        "watch replicasets.apps", "delete secrets", "delete replicasets.apps",
     ]  # fmt: skip
 
 
