@@ -68,6 +68,7 @@ class Init:
         self._control, self._supply, self._updates = control, supply, updates
         self._nft, *self._iptables = programs
         self._ids = os.geteuid(), os.getegid()
+        self._bridge = os.getppid()
         self._ignored = frozenset(n for n in _NOT_FOR_INIT if signal.getsignal(n) is signal.SIG_IGN)
         self._reporters: dict[int, socket.socket] = {}  # pid of a started command -> where its end is told
         self._ending: Ending | None = None
@@ -283,9 +284,14 @@ class Init:
                 self._report(self._reporters.pop(pid), status)
 
     def _stopped(self, pid: int, number: int) -> None:
-        """A command that stops itself (less, on Ctrl-Z) would leave the shell waiting for bridge: stop the job."""
-        same_job = pid in self._reporters and os.getpgid(pid) == os.getpgrp()
-        if number in _STOPPED_BY_TERMINAL and same_job and not self._alone:
+        """A command that stops itself (less, on Ctrl-Z) would leave the shell waiting for bridge: stop the job.
+
+        Not when the terminal has stopped bridge too, nor when the shell has continued the job already.
+        """
+        if number not in _STOPPED_BY_TERMINAL or pid not in self._reporters or self._alone:
+            return
+        same_job = os.getpgid(pid) == os.getpgrp()
+        if same_job and tree.is_stopped(pid) and not tree.is_stopped(self._bridge):
             os.killpg(0, number)
 
     def _report(self, reporter: socket.socket, status: int) -> None:

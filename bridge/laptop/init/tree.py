@@ -61,6 +61,15 @@ def send(pidfd: int, number: int) -> None:
         pass  # ended meanwhile; or of another uid, which only an outsider who entered can have
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, as by Ctrl-Z."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
 def _parents() -> dict[int, int]:
     """Each living process's parent."""
     found = {}

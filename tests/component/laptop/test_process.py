@@ -326,9 +326,9 @@ def test_a_shell_in_the_sandbox_has_job_control(laptop, terminal):
     tty.expect("sleep 1000\r\n")
     foreground_changes(tty)
     tty.type("\x1a")
-    tty.expect("Stopped")
-    tty.type("jobs; kill -9 %1; wait; echo do''ne\n")
-    tty.expect("done")
+    tty.expect(r"Stopped[^$]*\$ ")
+    tty.type("jobs; kill -9 %1; fg; echo do''ne\n")
+    tty.expect(r"done\r\n[^$]*\$ ")  # the prompt: what is typed before it may be lost
     tty.type("exit 9\n")
     assert tty.wait() == 9
 
@@ -372,11 +372,11 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on(laptop, terminal, how):
     tty.expect("ready")
     if how != "itself":
         tty.type(how)
-    tty.expect("Stopped")
+    tty.expect(r"Stopped[^$]*\$ ")
     tty.type("fg\n")
     tty.expect("fg\r\n")
     tty.type("a line\n")
-    tty.expect("got a line")
+    tty.expect(r"got a line\r\n[^$]*\$ ")
     tty.type("exit 0\n")
     assert tty.wait() == 0
 
