@@ -28,8 +28,9 @@ from bridge.tunnel.keys import SessionKeys, make_session_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-PROXY_IMAGE = Path(__file__).parents[2] / "proxy-image"
-ENTRYPOINT = PROXY_IMAGE / "entrypoint.py"
+CLONE = Path(__file__).parents[2]
+PROXY_IMAGE = CLONE / "proxy-image"
+PROGRAM = ("proxy-image/entrypoint.py", "proxy-image/keeper", "bridge/__init__.py", "bridge/wire")
 SSHD = Path("/usr/sbin/sshd")
 USER = "bridge"
 UID = 4242
@@ -114,6 +115,7 @@ def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="bridge-proxy-"))
     try:
         directory.chmod(0o755)
+        _copy_program(directory / "program")
         settings, run = directory / "settings", directory / "run"
         settings.mkdir()
         run.mkdir()
@@ -128,10 +130,22 @@ def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
+def _copy_program(folder: Path) -> None:
+    """Copy what the keeper consists of: the clone may be where only its owner can read."""
+    for name in PROGRAM:
+        source, copy = CLONE / name, folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+
+
 def keeper_command(directory: Path, arguments: Sequence[str]) -> list[str]:
     """The command that starts this clone's keeper with this machine's sshd, as process 1, unprivileged."""
     folders = ("--settings", str(directory / "settings"), "--run", str(directory / "run"))
-    return [*as_process_1(unprivileged()), *INTERPRETER, str(ENTRYPOINT), *folders, "--sshd", str(SSHD), *arguments]
+    entrypoint = str(directory / "program" / PROGRAM[0])
+    return [*as_process_1(unprivileged()), *INTERPRETER, entrypoint, *folders, "--sshd", str(SSHD), *arguments]
 
 
 def as_process_1(command: Sequence[str] = ()) -> list[str]:
