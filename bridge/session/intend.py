@@ -64,8 +64,18 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def intend(request: RunRequest, situation: Situation, *, session: str, credentials: Credentials) -> Plan:
-    """Decide everything that is decided before anything changes. Raise TargetError or UsageError."""
+def intend(
+    request: RunRequest,
+    situation: Situation,
+    *,
+    session: str,
+    credentials: Credentials,
+    keep_resources: bool = False,
+) -> Plan:
+    """Decide everything that is decided before anything changes. Raise TargetError or UsageError.
+
+    ``keep_resources``: the proxy asks of its node what the original asks, not less (a LimitRange wants it so).
+    """
     workload = situation.workload
     template = pod_template(workload) if workload else {"spec": {"containers": []}}
     container = ""
@@ -79,7 +89,17 @@ def intend(request: RunRequest, situation: Situation, *, session: str, credentia
         holder=situation.holder,
         internal=internal_ports(template, ports),
     )
-    proxy = _proxy(workload, settings, container, ports, request)
+    if workload is None:
+        proxy = build_bare_proxy(settings, ports)
+    else:
+        proxy = build_proxy(
+            workload,
+            settings,
+            container=container,
+            ports=ports,
+            run_init_containers=request.run_init_containers,
+            keep_resources=keep_resources,
+        )
     return Plan(
         session=session,
         namespace=situation.namespace,
@@ -98,16 +118,6 @@ def intend(request: RunRequest, situation: Situation, *, session: str, credentia
         record=_record(workload, proxy, settings, situation) if workload else None,
         replacing=situation.replacing,
         notes=(*port_notes(template, container, situation.services), *proxy.notes) if workload else proxy.notes,
-    )
-
-
-def _proxy(
-    workload: Object | None, settings: ProxySettings, container: str, ports: tuple[PortMap, ...], request: RunRequest
-) -> Proxy:
-    if workload is None:
-        return build_bare_proxy(settings, ports)
-    return build_proxy(
-        workload, settings, container=container, ports=ports, run_init_containers=request.run_init_containers
     )
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
+from bridge.cluster.errors import Rejected, Rejection
 from bridge.cluster.pods import ask_admission
 from bridge.laptop.process import check_command
 from bridge.laptop.sandbox import sandbox
@@ -65,10 +67,9 @@ def _session(around: Around, cluster: Cluster, situation: Situation) -> int:
 
     keys, token = make_session_keys(), secrets.token_urlsafe(32)
     register_secret(token, keys.host_private, keys.client_private)
-    plan = _plan(around, situation, keys, token)
-    if situation.may("create", "pods"):
-        with around.signals.interruptible():
-            ask_admission(cluster, plan.proxy.replica_set)
+    plan = _plan(around, cluster, situation, keys, token)
+    for note in plan.notes:
+        around.narrator.note(note)
     action = Action(around, cluster, plan, keys, token)
     with action.claimed(), action.proxied():
         of_image = _of_image(around, cluster, situation, plan)  # while the proxy pod starts
@@ -76,12 +77,23 @@ def _session(around: Around, cluster: Cluster, situation: Situation) -> int:
             return action.run(keeper.report, of_image)
 
 
-def _plan(around: Around, situation: Situation, keys: SessionKeys, token: str) -> Plan:
+def _plan(around: Around, cluster: Cluster, situation: Situation, keys: SessionKeys, token: str) -> Plan:
+    """Return the plan that the cluster's admission agrees with; raise what it says to that, before anything changes."""
     credentials = Credentials(host_key=keys.host_private, authorized_keys=keys.client_public, token=token)
-    session = session_id(secrets.token_bytes(ID_BYTES))
-    plan = intend(around.request, situation, session=session, credentials=credentials)
-    for note in plan.notes:
-        around.narrator.note(note)
+    decide = partial(
+        intend, around.request, situation, session=session_id(secrets.token_bytes(ID_BYTES)), credentials=credentials
+    )
+    plan = decide()
+    if not situation.may("create", "pods"):
+        return plan
+    with around.signals.interruptible():
+        try:
+            ask_admission(cluster, plan.proxy.replica_set)
+        except Rejected as error:
+            if error.by is not Rejection.LIMIT_RANGE or situation.workload is None:
+                raise
+            plan = decide(keep_resources=True)
+            ask_admission(cluster, plan.proxy.replica_set)
     return plan
 
 

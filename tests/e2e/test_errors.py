@@ -158,6 +158,20 @@ def test_a_quota_says_no_before_anything_changes(laptop: AnyLaptop, kubectl: Kub
     assert "quota" in done.stderr
 
 
+def test_a_limit_range_that_the_target_meets_is_met(laptop: AnyLaptop, kubectl: Kubectl, namespace: str) -> None:
+    """The proxy asks for less than the original, unless the namespace wants as much."""
+    least = {"type": "Container", "min": {"cpu": "300m", "memory": "200Mi"}}
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "least"}, "spec": {"limits": [least]}}
+    )
+    enough = {"requests": {"cpu": "300m", "memory": "200Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+    kubectl.apply(deployment("big", container={"resources": enough}))
+    kubectl.rollout("deployment/big")
+    done = laptop.run([PROGRAM, "run", "-n", namespace, "-s", "big", "true"], timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert_nothing_left(kubectl)
+
+
 def test_pod_security_says_no_before_anything_changes(laptop: AnyLaptop, kubectl: Kubectl, namespace: str) -> None:
     sidecar = {"name": "root", "image": "bridge.local/web:1", "env": [{"name": "PORT", "value": "9"}]}
     root = {**sidecar, "securityContext": {"privileged": True}}

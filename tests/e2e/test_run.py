@@ -183,6 +183,22 @@ def test_the_environment_is_the_container_s(laptop: AnyLaptop, kubectl: Kubectl,
     assert seen["POD_IP"].count(".") == 3
 
 
+def test_an_environment_of_a_mebibyte_arrives_byte_for_byte(
+    laptop: AnyLaptop, kubectl: Kubectl, namespace: str
+) -> None:
+    values = {f"PART_{number}": f"{number}\n'\"$é" + chr(97 + number) * 110_000 for number in range(9)}
+    kubectl("create", "-f", "-", text=json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "huge"}, "data": values}
+    ))  # fmt: skip
+    kubectl.apply(manifest(deployment(container={"envFrom": [{"configMapRef": {"name": "huge"}}]})))
+    kubectl.rollout("deployment/web")
+    program = "import os, json, sys; json.dump(dict(os.environ), sys.stdout)"
+    with bridge(laptop, namespace, "-s", "web", "python", "-c", program) as session:
+        assert session.wait() == 0
+        seen = json.loads(session.out.text)
+    assert {name: seen[name] for name in values} == values
+
+
 def test_stdin_reaches_the_process(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
     with bridge(laptop, shop, "tr", "a-z", "A-Z", stdin=subprocess.PIPE) as session:
         assert session.process.stdin
