@@ -52,6 +52,10 @@ proxy-image: ## Build the proxy image with docker, podman or buildah: make proxy
 .PHONY: test
 test: lint unit component e2e ## All checks: lint, unit, component and end-to-end tests
 
+.PHONY: tools
+tools:
+	@tests/ensure-tools
+
 .PHONY: lint
 lint: .venv/ready ## ruff, mypy, import-linter
 	.venv/bin/ruff check .
@@ -64,11 +68,11 @@ unit: .venv/ready ## Unit tests: pure code
 	$(PY) -m pytest tests/unit
 
 .PHONY: component
-component: .venv/ready ## Component tests: one package against a real peer
+component: .venv/ready tools ## Component tests: one package against a real peer
 	$(PY) -m pytest tests/component
 
 .PHONY: e2e
-e2e: .venv/ready $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
+e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
 	$(PY) -m pytest tests/e2e
 
 .PHONY: bench
