@@ -51,6 +51,7 @@ from bridge.plan.target import describe
 from bridge.plan.volumes import RUN_PATH, SETTINGS_PATH, drop_shadowing_mounts
 
 GRACE_SECONDS = 5
+LINGER_SECONDS = 1  # kube-proxy follows the endpoints within that; what still comes is relayed to the original
 READY_PATH = "/ready"
 
 
@@ -215,9 +216,9 @@ def _run_our_image(container: Object, settings: ProxySettings, ports: Sequence[P
 
 
 def _args(internal: InternalPorts, ports: Sequence[PortMap]) -> list[str]:
-    own = ("--ssh-port", internal.ssh, "--keeper-port", internal.keeper, "--probe-port", internal.probe)
+    ports_of_ours = ("--ssh-port", internal.ssh, "--keeper-port", internal.keeper, "--probe-port", internal.probe)
     listen = [word for port_map in ports for word in ("--listen", port_map.pod)]
-    return [str(word) for word in (*own, *listen)]
+    return [str(word) for word in (*ports_of_ours, "--linger", LINGER_SECONDS, *listen)]
 
 
 def _readiness(internal: InternalPorts) -> Object:

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING
 from bridge.errors import BridgeError
 from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
-from bridge.session.changes import Target, create_objects, remove_objects, wait_until_back, wait_until_out
+from bridge.session.changes import (
+    Target,
+    address_of_original,
+    create_objects,
+    remove_objects,
+    wait_until_back,
+    wait_until_out,
+)
 from bridge.session.envfiles import write_environment
 from bridge.session.inbox import Exited, Inbox, SignalCame
 from bridge.session.joined import Joined
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.cluster import Cluster
     from bridge.laptop.process import Process
     from bridge.laptop.sandbox import Sandbox
+    from bridge.plan.objects import Object
     from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
@@ -80,6 +88,7 @@ class Action:
         self._target = Target(cluster, plan.record) if plan.record else None
         self._inbox = Inbox()
         self._readiness = Readiness(self._box, plan.ports, self._inbox)
+        self._relays: Joined | None = None
 
     # ---- what is opened, each with its way back -------------------------------------------------------------------
     @contextmanager
@@ -132,6 +141,7 @@ class Action:
         joined = Joined(
             self._box, connection, keeper, network, ports=self._plan.ports, inbox=self._inbox, narrator=self._narrator
         )
+        self._relays = joined
         try:
             self._loop.run(joined.open())
             yield
@@ -155,8 +165,21 @@ class Action:
             self._signals.forget()
             self._narrator.doing(f"putting {name} back")
             restored = self._put_back()
-            if restored:
-                wait_until_back(self._cluster, restored, self._narrator, self._signals, timeout=self._request.timeout)
+            if restored and wait_until_back(
+                self._cluster, restored, self._narrator, self._signals, timeout=self._request.timeout
+            ):
+                self._hand_over(restored)
+
+    def _hand_over(self, workload: Object) -> None:
+        """Remove the proxy pod while the tunnel still stands, and what it gets meanwhile goes to the original.
+
+        Services stop sending to a pod only some time after it was deleted: nothing of that may be refused.
+        """
+        with self._saying_how_to_finish():
+            address = address_of_original(self._cluster, workload)
+            if address and self._relays:
+                self._loop.call(self._relays.hand_over, address)
+                remove_objects(self._cluster, self._plan.session, self._narrator)
 
     # ---- the process ----------------------------------------------------------------------------------------------
     def run(self, report: Report, of_image: bytes | None) -> int:
@@ -202,7 +225,7 @@ class Action:
             connection.create_connection, self._plan.internal.keeper, self._token, is_ready=self._readiness.answer
         )
 
-    def _put_back(self) -> dict[str, object] | None:
+    def _put_back(self) -> Object | None:
         """Put the target back, if there is one and it is still ours; safe to do twice."""
         with self._saying_how_to_finish():
             return self._target.put_back() if self._target else None

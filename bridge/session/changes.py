@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import Conflict, NotFound
 from bridge.cluster.pods import is_original, wait_for_rollout, wait_gone
-from bridge.cluster.workloads import selector_of
+from bridge.cluster.trouble import is_ready
+from bridge.cluster.workloads import pods_of, selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
@@ -133,8 +134,11 @@ def wait_until_out(cluster: Cluster, workload: Object, narrator: Narrator) -> No
 
 def wait_until_back(
     cluster: Cluster, workload: Object, narrator: Narrator, signals: Signals, *, timeout: float
-) -> None:
-    """Wait until the original has its replicas Ready again. What keeps it is told; a signal ends the wait."""
+) -> bool:
+    """Wait until the original has its replicas Ready again; say whether it has.
+
+    What keeps it is told; a signal ends the wait.
+    """
     name, replicas = describe(workload), replicas_of(workload)
     try:
         with signals.interruptible():
@@ -151,3 +155,11 @@ def wait_until_back(
         narrator.warn(f"{error.message}. {error.hint}")
     else:
         narrator.done(f"{name} is back: {replicas} of {replicas} Ready")
+        return True
+    return False
+
+
+def address_of_original(cluster: Cluster, workload: Object) -> str:
+    """Return the address of a Ready pod of the original, empty if there is none."""
+    ready = [pod for pod in pods_of(cluster, workload) if is_original(pod) and is_ready(pod)]
+    return str(ready[0]["status"].get("podIP", "")) if ready else ""

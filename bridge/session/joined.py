@@ -3,6 +3,7 @@
     process -> anywhere          redirected in the sandbox -> Outbound -> a channel of the tunnel, or localhost
     process -> names             DnsServer -> TCP to the pod's nameserver through the tunnel
     cluster -> process           a port of the pod -> Inbound -> the process's port, inside the sandbox
+    cluster -> original          the same port, at the end: from when the original is back until the pod is gone
     browser -> process           Published: the process's ports on the laptop's own localhost
 
 Only wiring: laptop/ and tunnel/ do not know each other, this module hands the ones to the others.
@@ -11,8 +12,8 @@ Only wiring: laptop/ and tunnel/ do not know each other, this module hands the o
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.laptop.dns import DnsServer
@@ -20,6 +21,7 @@ from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published, Unavailable
 from bridge.session.inbox import TunnelLost
+from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.relay import End
@@ -63,13 +65,13 @@ class Joined:
         self._inbox = inbox
         self._narrator = narrator
         self._stack = AsyncExitStack()
+        self._original = ""
 
     async def open(self) -> None:
         """Start the relays. TunnelError when the pod refuses a port."""
         self._published = Published(self._accept_published, self._tell_published)
         dns = DnsServer(self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets)
-        inbound = Inbound(self._connection, self._ports, self._dial_process, wait_accepting=self._wait_accepting)
-        for part in (*self._outbound(), dns, inbound):
+        for part in (*self._outbound(), dns, *(self._inbound(port) for port in self._ports)):
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
         self._keep(Localhost(self._box, self._published).run())
@@ -80,7 +82,15 @@ class Joined:
         """Stop the relays; what is open is reset."""
         await self._stack.aclose()
 
+    def hand_over(self, original: str) -> None:
+        """Relay what the pod still gets to the original at this address, also what is held now; on the loop."""
+        self._original = original
+
     # ---- ways -----------------------------------------------------------------------------------------------------
+    def _inbound(self, port: PortMap) -> Inbound:
+        dial = partial(self._dial_target, port.pod)
+        return Inbound(self._connection, [port], dial, wait_accepting=self._wait_accepting)
+
     def _outbound(self) -> list[Outbound | Gate]:
         """The relay of the process's connections; before it, where the kernel can, what tells connect() the truth."""
         listener = self._box.listener.dup()  # the relay closes what it gets; the sandbox's outlives it
@@ -99,6 +109,13 @@ class Joined:
         there = ways(destination, pod_ips=self._network.pod_ips, pod_ports=self._network.pod_ports)
         return [dials[way] for way in there]
 
+    async def _dial_target(
+        self, pod_port: int, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        if self._original:
+            return await self._connection.create_connection(factory, self._original, pod_port)
+        return await self._dial_process(factory, host, port)
+
     async def _dial_process(
         self, factory: Callable[[], asyncio.Protocol], _host: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
@@ -113,7 +130,8 @@ class Joined:
 
     # ---- the process ----------------------------------------------------------------------------------------------
     async def _wait_accepting(self, port: int) -> None:
-        await self._box.wait_accepting(port, time.monotonic() + 3600)  # Inbound bounds it
+        while not (self._original or self._box.is_accepting(port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
+            await asyncio.sleep(LOOK_EVERY)
 
     async def _notice_loss(self, closed: asyncio.Future[TunnelError | None]) -> None:
         error = await asyncio.shield(closed)

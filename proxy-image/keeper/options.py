@@ -1,6 +1,6 @@
 """The keeper's command line.
 
-    --ssh-port P --keeper-port K --probe-port R [--listen PORT]... [--hold SECONDS]
+    --ssh-port P --keeper-port K --probe-port R [--listen PORT]... [--hold SECONDS] [--linger SECONDS]
     [--settings FOLDER] [--run FOLDER] [--sshd FILE]
 
 No argparse and no dataclass: importing either takes as long as starting sshd.
@@ -15,7 +15,9 @@ class Options:
     """What the container's args say.
 
     ``listen``: the pod's ports that the laptop may listen on. ``hold``: how long, in seconds, a probe waits for an
-    answer. ``settings``: the folder with ``host_key``, ``authorized_keys``, ``token``. ``run``: a folder to write to.
+    answer. ``linger``: how many seconds it goes on after SIGTERM: Services stop sending to a pod only some time after
+    it was told to end. ``settings``: the folder with ``host_key``, ``authorized_keys``, ``token``. ``run``: a folder to
+    write to.
     """
 
     def __init__(self) -> None:
@@ -24,6 +26,7 @@ class Options:
         self.probe_port = 52024
         self.listen: tuple[int, ...] = ()
         self.hold = 8.0
+        self.linger = 0.0
         self.settings = "/etc/bridge"
         self.run = "/run/bridge"
         self.sshd = "/usr/sbin/sshd"
@@ -53,8 +56,8 @@ def _set(options: Options, name: str, value: str) -> None:
         setattr(options, name[2:].replace("-", "_"), _port(name, value))
     elif name == "--listen":
         options.listen += (_port(name, value),)
-    elif name == "--hold":
-        options.hold = _seconds(name, value)
+    elif name in ("--hold", "--linger"):
+        setattr(options, name[2:], _seconds(name, value))
     elif name in ("--settings", "--run", "--sshd"):
         setattr(options, name[2:], value)
     else:

@@ -34,7 +34,13 @@ def _serve(options: Options, first: int) -> None:
         listening=lambda: pod.listening(leave_out=leave_out),
     )
     supervisor = Supervisor(loop, lambda: sshd.start(options), first)
-    loop.on_signals({signal.SIGTERM: loop.stop, signal.SIGINT: loop.stop, signal.SIGCHLD: supervisor.reap})
+    loop.on_signals(
+        {
+            signal.SIGTERM: lambda: loop.after(options.linger, loop.stop),
+            signal.SIGINT: loop.stop,
+            signal.SIGCHLD: supervisor.reap,
+        }
+    )
     loop.run()
     if supervisor.failure:
         raise ConfigurationError(supervisor.failure)

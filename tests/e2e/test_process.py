@@ -71,13 +71,13 @@ def in_terminal(laptop: AnyLaptop, *words: str) -> Iterator[tuple[Terminal, subp
 
 
 def test_a_pdb_prompt_works_and_ctrl_c_is_the_debugger_s(laptop: AnyLaptop, shop: str) -> None:
-    program = "import time; breakpoint(); print('after'); [time.sleep(0.1) for _ in range(600)]"
+    program = "import time\nbreakpoint()\nprint('going', 'on')\nwhile True: time.sleep(0.1)"
     with in_terminal(laptop, "run", "-n", shop, "python", "-c", program) as (terminal, process):
         terminal.wait_for(r"\(Pdb\) ")
         terminal.type("p 6 * 7\n")
         terminal.wait_for("42")
         terminal.type("c\n")
-        terminal.wait_for("after")
+        terminal.wait_for("going on")
         terminal.type("\x03")  # pdb's handler stops the program again, instead of ending it
         terminal.wait_for(r"KeyboardInterrupt--\s+\(Pdb\) ")
         terminal.type("q\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,6 @@ from tests.e2e.running import PROGRAM, Bridge, eventually
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.cluster.access import AnyLaptop, Kubectl
 
 APPS = Path(__file__).parent / "apps"
@@ -113,6 +113,23 @@ def test_thirteen_big_puts_and_a_hundred_connections_come_back_whole(
         eventually(lambda: kubectl("exec", "client", "--", "curl", "-sS", "http://web/"), "laptop pid=")
         answer = kubectl("exec", "-i", "client", "--", "python3", "-", "web", text=(APPS / "storm.py").read_text())
         assert answer == "identical\n"
+
+
+def test_no_request_fails_while_the_original_comes_back(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    """A new connection every 20 ms, from before the process ends until after the proxy pod is gone."""
+    asking = "while [ ! -e /tmp/enough ]; do curl -sS --max-time 12 http://web/ || echo failed; sleep 0.02; done 2>&1"
+    with Bridge(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
+        session.swapped()
+        eventually(lambda: kubectl("exec", "client", "--", "curl", "-sS", "http://web/"), "laptop pid=")
+        command = [kubectl.program, "--kubeconfig", str(kubectl.kubeconfig), "-n", shop, "exec", "client", "--"]
+        with subprocess.Popen([*command, "sh", "-c", asking], stdout=subprocess.PIPE, text=True) as asker:
+            session.process.send_signal(signal.SIGTERM)
+            assert session.wait() == 0
+            kubectl("exec", "client", "--", "sh", "-c", "sleep 2; touch /tmp/enough")
+            answers, _ = asker.communicate(timeout=30)
+    seen = ["laptop" if "laptop pid" in line else "original" for line in answers.splitlines() if "failed" not in line]
+    assert "failed" not in answers, answers
+    assert seen[-1] == "original"
 
 
 @pytest.mark.local_cluster

@@ -55,10 +55,13 @@ def main() -> None:
     port, delay = int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     threading.Event().wait(delay)
     server = Server(("127.0.0.1", port), Handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # As a good server does: no more connections, what is open is answered.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())  # noqa: TID251
     print(f"serving pid={os.getpid()} port={port}", flush=True)
     try:
-        server.serve_forever()
+        server.serve_forever(poll_interval=0.05)
+        server.server_close()
+        threading.Event().wait(0.2)
     except KeyboardInterrupt:
         sys.exit(130)
 

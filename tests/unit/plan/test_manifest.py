@@ -101,7 +101,7 @@ def test_args_say_what_the_keeper_needs() -> None:
     settings = dataclasses.replace(SETTINGS, internal=InternalPorts(1, 2, 3))
     proxy = build_proxy(deployment(), settings, container="app", ports=[HTTP, PortMap(22, 22, "", "--expose")])
     assert " ".join(chosen_of(proxy)["args"]) == (
-        "--ssh-port 1 --keeper-port 2 --probe-port 3 --listen 8080 --listen 22"
+        "--ssh-port 1 --keeper-port 2 --probe-port 3 --linger 1 --listen 8080 --listen 22"
     )
 
 
