@@ -384,7 +384,10 @@ def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) ->
 
 def test_down_leaves_nothing(second: Settings) -> None:
     Link(second).slow(delay=1)
-    with Laptop(second).popen(["sh", "-c", "sleep 1000 & sleep 1000"], start_new_session=True) as forgotten:
+    words = ["sh", "-c", "echo here; sleep 1000 & sleep 1000"]
+    with Laptop(second).popen(words, start_new_session=True, stdout=subprocess.PIPE) as forgotten:
+        assert forgotten.stdout
+        assert forgotten.stdout.readline() == b"here\n"
         assert traces_of(second)
         down.down(second)
         assert forgotten.wait(5) == -9
