@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from tests.cluster.access import Kubectl
+
 
 PROGRAM = os.environ.get("BRIDGE_PROGRAM", "bridge")
 """What is tested, as a path on the laptop: the clone's, unless another one (an installed release) is named."""
@@ -109,8 +111,25 @@ class Bridge:
         return self
 
 
+def ask(kubectl: Kubectl, url: str = "http://web/", *options: str) -> str:
+    """What a pod of the cluster gets for ``url``: an answer, or nothing."""
+    return kubectl("exec", "client", "--", "curl", "-s", "--max-time", "3", *options, url, check=False)
+
+
+def answered_by(kubectl: Kubectl, wanted: str, *, timeout: float = 40) -> None:
+    """Wait until every answer is ``wanted``: kube-proxy follows the endpoints with a delay of its own.
+
+    Ten in a row: while it knows both, either may answer.
+    """
+    deadline, in_a_row = time.monotonic() + timeout, 0
+    while in_a_row < 10:
+        answer = ask(kubectl)
+        in_a_row = in_a_row + 1 if wanted in answer else 0
+        assert time.monotonic() < deadline, f"no {wanted!r}, but {answer!r}"
+
+
 def eventually(look: Callable[[], str], wanted: str, timeout: float = 20) -> str:
-    """Look again and again until ``wanted`` is seen: kube-proxy follows the endpoints with a delay of its own."""
+    """Look again and again until ``wanted`` is seen."""
     deadline = time.monotonic() + timeout
     while wanted not in (seen := look()):
         assert time.monotonic() < deadline, f"no {wanted!r}, but {seen!r}"

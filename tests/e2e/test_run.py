@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.running import PROGRAM, Bridge, eventually
+from tests.e2e.running import PROGRAM, Bridge, answered_by, eventually
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ def spec_of(kubectl: Kubectl, name: str = "deployment/web") -> Any:
     return kubectl.json("get", name)["spec"]
 
 
-def ask(kubectl: Kubectl, url: str = "http://web/") -> str:
-    """What a pod of the cluster gets for ``url``."""
-    return kubectl("exec", "client", "--", "curl", "-sS", "--max-time", "10", url)
-
-
 def assert_restored(kubectl: Kubectl, before: Any, name: str = "deployment/web") -> None:
     """The original serves as before, and nothing of ours is left in the namespace."""
     kubectl.rollout(name)
@@ -56,15 +51,15 @@ def test_the_cluster_is_answered_by_the_laptop_and_then_by_the_original(
     laptop: AnyLaptop, kubectl: Kubectl, shop: str
 ) -> None:
     before = spec_of(kubectl)
-    assert "version=1" in ask(kubectl)
+    answered_by(kubectl, "version=1")
     with bridge(laptop, shop, "--swap", "web", "--", "python", SERVER, "8080") as session:
         session.swapped()
-        eventually(lambda: ask(kubectl), "laptop pid=")
+        answered_by(kubectl, "laptop pid=")
         assert spec_of(kubectl) == {**before, "replicas": 0}
         session.process.send_signal(signal.SIGTERM)
         assert session.wait() == 0  # the server's own code for SIGTERM
     assert_restored(kubectl, before)
-    assert "version=1" in ask(kubectl)
+    answered_by(kubectl, "version=1")
 
 
 def test_the_exit_code_is_the_process_s_own(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
@@ -88,7 +83,7 @@ def test_without_swap_the_process_joins_the_cluster(laptop: AnyLaptop, kubectl: 
 def test_expose_maps_ports(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
     with bridge(laptop, shop, "-s", "web", "-e", "9001:8080", "python", SERVER, "9001") as session:
         session.swapped()
-        eventually(lambda: ask(kubectl), "laptop pid=")
+        answered_by(kubectl, "laptop pid=")
 
 
 def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
@@ -117,7 +112,7 @@ def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
     with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
         assert "it had 2 replicas" in session.err.text
-        eventually(lambda: ask(kubectl), "laptop pid=")
+        answered_by(kubectl, "laptop pid=")
     assert_restored(kubectl, before)
 
 
