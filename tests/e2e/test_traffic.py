@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.running import PROGRAM, Bridge, eventually
+from tests.e2e.running import PROGRAM, Bridge, answered_by, ask
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_thirteen_big_puts_and_a_hundred_connections_come_back_whole(
 ) -> None:
     with Bridge(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
-        eventually(lambda: kubectl("exec", "client", "--", "curl", "-sS", "http://web/"), "laptop pid=")
+        answered_by(kubectl, "laptop pid=")
         answer = kubectl("exec", "-i", "client", "--", "python3", "-", "web", text=(APPS / "storm.py").read_text())
         assert answer == "identical\n"
 
@@ -120,7 +120,7 @@ def test_no_request_fails_while_the_original_comes_back(laptop: AnyLaptop, kubec
     asking = "while [ ! -e /tmp/enough ]; do curl -sS --max-time 12 http://web/ || echo failed; sleep 0.02; done 2>&1"
     with Bridge(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
-        eventually(lambda: kubectl("exec", "client", "--", "curl", "-sS", "http://web/"), "laptop pid=")
+        answered_by(kubectl, "laptop pid=")
         command = [kubectl.program, "--kubeconfig", str(kubectl.kubeconfig), "-n", shop, "exec", "client", "--"]
         with subprocess.Popen([*command, "sh", "-c", asking], stdout=subprocess.PIPE, text=True) as asker:
             session.process.send_signal(signal.SIGTERM)
@@ -137,8 +137,8 @@ def test_http2_half_close_and_both_ports_pass_through_the_swap(laptop: AnyLaptop
     """The static Go server is the process: cleartext HTTP/2 on one port, TCP echo with half-close on the other."""
     with Bridge(laptop, "run", "-n", shop, "-s", "web", "env", "VERSION=laptop", ".build/bin/web") as session:
         session.swapped()
-        curl = kubectl("exec", "client", "--", "curl", "-sS", "--http2-prior-knowledge", "http://web/")
-        assert "version=laptop" in curl
+        answered_by(kubectl, "version=laptop")
+        curl = ask(kubectl, "http://web/", "--http2-prior-knowledge")
         assert "HTTP/2" in curl
         echo = "import socket as s; c = s.create_connection(('web', 7000)); c.sendall(b'x' * 99999); c.shutdown(1); "
         told = kubectl("exec", "client", "--", "python3", "-c", echo + "print(len(c.makefile('rb').read()))")
