@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tests.cluster.access import Cluster
 
 NAMESPACE = "bench-start"
-ASKING = "while :; do curl -s --max-time 5 http://web/ | head -c 6; echo; sleep 0.02; done"
+# A second each: one that kube-proxy still sent to a pod that has gone would wait for its own timeout.
+ASKING = "while :; do curl -s --max-time 1 http://web/ | head -c 6; echo; sleep 0.02; done"
 SERVER = "tests/e2e/apps/server.py"
 
 
