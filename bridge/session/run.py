@@ -49,6 +49,7 @@ def run(request: RunRequest, narrator: Narrator) -> int:
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
             with signals.interruptible():
                 situation = examine(cluster, request, narrator)
+            box.ready()  # it had the time; a laptop that can't have one is told before anything changes
             from bridge.session.act import Around
 
             around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop, store=store)

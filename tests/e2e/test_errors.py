@@ -209,6 +209,16 @@ def test_a_command_that_cannot_be_started_is_said_first(laptop: AnyLaptop, web: 
     assert command in done.stderr
 
 
+@pytest.mark.local_cluster
+def test_a_laptop_without_user_namespaces_is_told_before_anything_changes(laptop: AnyLaptop, web: str) -> None:
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", PROGRAM]
+    done = laptop.run([*words, "run", "-n", web, "-s", "web", "true"])
+    assert done.returncode == 7
+    assert "sysctl -w user.max_user_namespaces" in done.stderr
+    assert "proxy pod" not in done.stderr
+
+
 @pytest.mark.parametrize("words", [("-e", "x:y"), ("-s", "a/b/c"), ("-s", "job/x"), ("--timeout", "0")])
 def test_words_that_mean_nothing_are_said(laptop: AnyLaptop, web: str, words: tuple[str, ...]) -> None:
     done = refused(laptop, "run", "-n", web, *words, "true")
