@@ -52,7 +52,13 @@ class Terminal:
             left = deadline - time.monotonic()
             assert left > 0, f"no {pattern!r} in:\n{self.text}"
             if select.select([self._master], [], [], left)[0]:
-                self.text += os.read(self._master, 65536).decode(errors="replace")
+                self.text += self._read(pattern)
+
+    def _read(self, pattern: str) -> str:
+        try:
+            return os.read(self._master, 65536).decode(errors="replace")
+        except OSError as error:  # EIO: everybody has closed it
+            raise AssertionError(f"ended without {pattern!r}:\n{self.text}") from error
 
 
 @contextmanager
@@ -71,7 +77,8 @@ def in_terminal(laptop: AnyLaptop, *words: str) -> Iterator[tuple[Terminal, subp
 
 
 def test_a_pdb_prompt_works_and_ctrl_c_is_the_debugger_s(laptop: AnyLaptop, shop: str) -> None:
-    program = "import time\nbreakpoint()\nprint('going', 'on')\nwhile True: time.sleep(0.1)"
+    # os.write: Ctrl-C in the middle of a print() would be pdb's own undoing (its handler prints, too).
+    program = "import os, time\nbreakpoint()\nos.write(1, b'going' + b' on')\nwhile True: time.sleep(0.1)"
     with in_terminal(laptop, "run", "-n", shop, "python", "-c", program) as (terminal, process):
         terminal.wait_for(r"\(Pdb\) ")
         terminal.type("p 6 * 7\n")
