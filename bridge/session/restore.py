@@ -17,7 +17,6 @@ Whether a session is alive, as far as can be told:
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -25,13 +24,12 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
 from bridge.errors import TargetError
-from bridge.paths import state_directory
 from bridge.plan.objects import HOLDER_ANNOTATION, SESSION_LABEL, TARGET_ANNOTATION, annotations_of, labels_of
 from bridge.plan.target import TargetSpec, WorkloadKind
 from bridge.plan.undo import UndoRecord, record_of
 from bridge.session.changes import Target, remove_objects, wait_until_back
 from bridge.session.signals import Signals
-from bridge.session.store import Store
+from bridge.session.store import this_laptops_store
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
@@ -75,7 +73,7 @@ def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
     with Signals() as signals:
         for left in wanted:
             put_back(cluster, left, narrator, signals, timeout=request.timeout)
-            _store().remove(left.session)
+            this_laptops_store().remove(left.session)
     spared = [left for left in found if left not in wanted]
     return [
         *(f"restored {left}" for left in wanted),
@@ -105,7 +103,7 @@ def find_sessions(cluster: Cluster) -> list[Left]:
         lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=selector),
     )
     signs = _Signs(
-        local={local.session: local.is_alive() for local in _store().sessions()},
+        local={local.session: local.is_alive() for local in this_laptops_store().sessions()},
         ready={labels_of(pod)[SESSION_LABEL] for pod in pods if _is_ready(pod)},
         there={labels_of(pod)[SESSION_LABEL] for pod in pods},
         now=cluster.now(),
@@ -164,10 +162,6 @@ def _of_object(item: Object, signs: _Signs) -> Left:
         record=None,
         life=signs.life(session, item["metadata"]["creationTimestamp"]),
     )
-
-
-def _store() -> Store:
-    return Store(state_directory(os.environ) / "sessions")
 
 
 def _is_ready(pod: Object) -> bool:

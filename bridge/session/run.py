@@ -23,12 +23,11 @@ from bridge.cluster.pods import ask_admission
 from bridge.laptop.process import check_command
 from bridge.laptop.sandbox import sandbox
 from bridge.logs import register_secret
-from bridge.paths import state_directory
 from bridge.plan.names import ID_BYTES, session_id
 from bridge.session.examine import examine, original_environment
 from bridge.session.intend import Credentials, intend
 from bridge.session.signals import Signals
-from bridge.session.store import Store
+from bridge.session.store import this_laptops_store
 from bridge.tunnel.loop import EventLoop
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 def run(request: RunRequest, narrator: Narrator) -> int:
     """Run the command in the cluster's place; return its exit code."""
     check_command(request.command, os.environ, str(Path.cwd()))
-    where, store = request.where, Store(state_directory(os.environ) / "sessions")
+    where, store = request.where, this_laptops_store()
     with Signals() as signals, sandbox() as box, EventLoop() as loop:
         loop.call(_import_action)
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:

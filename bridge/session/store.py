@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
+from bridge.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,3 +96,8 @@ class Store:
 
     def _path(self, session: str) -> Path:
         return self._directory / f"{session}.json"
+
+
+def this_laptops_store() -> Store:
+    """Return the store of this user on this laptop."""
+    return Store(state_directory(os.environ) / "sessions")

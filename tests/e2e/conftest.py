@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster import access
 from tests.cluster.laptop import Laptop
+from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,3 +76,12 @@ def namespace(cluster: access.Cluster) -> Iterator[str]:
 def kubectl(cluster: access.Cluster, namespace: str) -> access.Kubectl:
     """Kubectl in the test's namespace, as cluster admin."""
     return cluster.kubectl.within(namespace)
+
+
+@pytest.fixture
+def shop(kubectl: access.Kubectl, namespace: str) -> str:
+    """A namespace with the web workload, its Service and a client pod, all up."""
+    kubectl.apply(manifest(deployment(), service(), client()))
+    kubectl.rollout("deployment/web")
+    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    return namespace

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.running import PROGRAM, Bridge, answered_by
-from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,15 +24,6 @@ if TYPE_CHECKING:
     from tests.cluster.laptop import Laptop
 
 SERVER = "tests/e2e/apps/server.py"
-
-
-@pytest.fixture
-def shop(kubectl: Kubectl, namespace: str) -> str:
-    """The web workload, its Service and a client."""
-    kubectl.apply(manifest(deployment(), service(), client()))
-    kubectl.rollout("deployment/web")
-    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-    return namespace
 
 
 class Terminal:

@@ -11,21 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.running import PROGRAM, Bridge, answered_by, eventually
-from tests.e2e.workloads import client, deployment, manifest, service
+from tests.e2e.workloads import deployment, manifest, service
 
 if TYPE_CHECKING:
     from tests.cluster.access import AnyLaptop, Kubectl
 
 SERVER = "tests/e2e/apps/server.py"
-
-
-@pytest.fixture
-def shop(kubectl: Kubectl, namespace: str) -> str:
-    """A namespace with the web workload, its Service and a client pod, all up."""
-    kubectl.apply(manifest(deployment(), service(), client()))
-    kubectl.rollout("deployment/web")
-    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-    return namespace
 
 
 def spec_of(kubectl: Kubectl, name: str = "deployment/web") -> Any:
