@@ -15,8 +15,9 @@ from bridge.cluster.trouble import Trouble, explain_pod, explain_replica_set, is
 from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import dry_run_pod
-from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
+from bridge.plan.objects import labels_of, name_of
 from bridge.plan.target import WorkloadKind, describe
+from bridge.wire.marks import SESSION_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -33,7 +33,6 @@ from dataclasses import dataclass, field
 from bridge.plan.names import free_name, secret_name, workload_name
 from bridge.plan.objects import (
     HOLDER_ANNOTATION,
-    SESSION_LABEL,
     TARGET_ANNOTATION,
     Object,
     containers_of,
@@ -49,6 +48,7 @@ from bridge.plan.resources import ALONE, proxy_resources
 from bridge.plan.security import APPARMOR_ANNOTATION, allow_low_ports, restricted
 from bridge.plan.target import describe
 from bridge.plan.volumes import RUN_PATH, SETTINGS_PATH, drop_shadowing_mounts
+from bridge.wire.marks import SESSION_LABEL
 
 GRACE_SECONDS = 5
 LINGER_SECONDS = 1  # kube-proxy follows the endpoints within that; what still comes is relayed to the original

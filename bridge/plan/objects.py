@@ -6,12 +6,11 @@ object is what the API server sent, and each function here touches only the path
 
 from typing import Any, TypeAlias
 
+from bridge.wire.marks import PREFIX, SESSION_LABEL
+
 # What the API server sends and takes. The values are checked where they are used, never re-modelled.
 Object: TypeAlias = dict[str, Any]
 
-PREFIX = "bridge.internal/"
-SESSION_LABEL = PREFIX + "session"
-UNDO_ANNOTATION = PREFIX + "undo"
 HOLDER_ANNOTATION = PREFIX + "holder"
 TARGET_ANNOTATION = PREFIX + "target"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

@@ -16,8 +16,6 @@ from enum import Enum
 from bridge.errors import TargetError, UsageError
 from bridge.plan.names import near_names, one_of
 from bridge.plan.objects import (
-    SESSION_LABEL,
-    UNDO_ANNOTATION,
     Object,
     annotations_of,
     containers_of,
@@ -27,6 +25,7 @@ from bridge.plan.objects import (
     labels_of,
     name_of,
 )
+from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 
 DEFAULT_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container"
 

@@ -22,10 +22,12 @@ from bridge.cluster.workloads import pods_of, selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
-from bridge.plan.objects import SESSION_LABEL, Object, name_of
-from bridge.plan.target import WorkloadKind, describe
-from bridge.plan.undo import UndoRecord, record_patch, replicas_of, restore_patch, swap_patch
+from bridge.plan.objects import Object, name_of
+from bridge.plan.target import API_VERSION, WorkloadKind, describe
+from bridge.plan.undo import record_patch, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
+from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.undo import UndoRecord, replicas_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,15 +85,18 @@ class Target:
         except NotFound:
             return None
 
+    def _stamp(self, item: Object) -> Object:
+        return {**item, "apiVersion": API_VERSION, "kind": self.record.kind}
+
     def _patched(self, patch: Callable[[Object], Object | None]) -> Object:
         path = self.record.path
         for _ in range(TRIES):
-            workload = self.record.kind.stamp(self._cluster.get(path))
+            workload = self._stamp(self._cluster.get(path))
             change = patch(workload)
             if change is None:
                 return workload
             try:
-                return self.record.kind.stamp(self._cluster.patch(path, change))
+                return self._stamp(self._cluster.patch(path, change))
             except Conflict:
                 continue
         raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")

@@ -11,11 +11,12 @@ from bridge.cluster.errors import MissingRight
 from bridge.cluster.execute import image_environment
 from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of
 from bridge.plan.access import Purpose, needed_rights
-from bridge.plan.objects import SESSION_LABEL, labels_of, name_of
+from bridge.plan.objects import labels_of, name_of
 from bridge.plan.target import WorkloadKind, check_swappable
 from bridge.plan.undo import check_unclaimed, record_of
 from bridge.session.intend import Situation
 from bridge.session.restore import Life, find_sessions
+from bridge.wire.marks import SESSION_LABEL
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster

@@ -11,7 +11,8 @@ from bridge.plan.objects import Object, name_of
 from bridge.plan.placement import pod_template
 from bridge.plan.ports import InternalPorts, PortMap, internal_ports, port_maps, port_notes
 from bridge.plan.target import choose_container, describe
-from bridge.plan.undo import ObjectName, UndoRecord, new_record
+from bridge.plan.undo import new_record
+from bridge.wire.undo import ObjectName, UndoRecord
 
 if TYPE_CHECKING:
     from bridge.plan.access import Right

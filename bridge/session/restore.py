@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
 from bridge.errors import TargetError
-from bridge.plan.objects import HOLDER_ANNOTATION, SESSION_LABEL, TARGET_ANNOTATION, annotations_of, labels_of
+from bridge.plan.objects import HOLDER_ANNOTATION, TARGET_ANNOTATION, annotations_of, labels_of
 from bridge.plan.target import TargetSpec, WorkloadKind
-from bridge.plan.undo import UndoRecord, record_of
+from bridge.plan.undo import record_of
 from bridge.session.changes import Target, remove_objects, wait_until_back
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
+from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.undo import UndoRecord
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster

@@ -10,9 +10,11 @@ A message is one line of JSON (UTF-8) ended by a newline; ``op`` names its kind.
     keeper -> laptop   listening  ports                        the ports in the report have changed
     keeper -> laptop   probe      id                           the kubelet asks: is the process ready?
     laptop -> keeper   probed     id, ready                    the answer; may take as long as the process needs
-    laptop -> keeper   ping       id                           is the data path alive?
+    laptop -> keeper   ping       id                           is the data path alive? It is the laptop's heartbeat
     keeper -> laptop   pong       id
     keeper -> laptop   refused    reason                       the last message before the keeper closes
+    keeper -> laptop   guard      state, reason                since 2: what protects the target when the laptop is gone
+    keeper -> laptop   ending                                  since 2: the pod was told to end; another may be there
 
 Rules for changes: append only. A field that is not known is ignored; a new ``op`` is sent only where the negotiated
 version (``hello`` offers the laptop's newest, ``report`` answers with the one in force) has it. Errors are
@@ -25,9 +27,12 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
-VERSION = 1
+VERSION = 2
 OLDEST_VERSION = 1
+GUARD_VERSION = 2
+"""The first that has ``guard`` and ``ending``."""
 
 # A report holds the whole environment: the kernel lets a process start with up to 6 MiB of it (3/4 of _STK_LIM, see
 # fs/exec.c), a third more in base64, and text files beside it.
@@ -131,7 +136,35 @@ class Refused:
     reason: str
 
 
-Message = Hello | Report | Listening | Probe | Probed | Ping | Pong | Refused
+class GuardState(Enum):
+    """What the keeper's guard is about."""
+
+    ARMED = "armed"
+    """It has tried its rights: without heartbeats it restores."""
+    UNARMED = "unarmed"
+    """It can't restore; the reason says why."""
+    RESTORING = "restoring"
+    """No heartbeat came for the grace time: it puts the target back."""
+    RESTORED = "restored"
+    """The target is back; the session is over, and its objects go."""
+    TAKEN = "taken"
+    """Another session has the target now; the reason says whose."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How it stands with the guard: sent after the report, and whenever it changes."""
+
+    state: GuardState
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The pod was told to end (deleted, evicted, its node drained): it goes on for a moment, then it is gone."""
+
+
+Message = Hello | Report | Listening | Probe | Probed | Ping | Pong | Refused | Guard | Ending
 
 
 def parse(line: bytes) -> Message:
@@ -234,6 +267,8 @@ _READERS: Mapping[str, Callable[[Fields], Message]] = {
     "ping": lambda fields: Ping(_number(fields, "id")),
     "pong": lambda fields: Pong(_number(fields, "id")),
     "refused": lambda fields: Refused(_text(fields, "reason")),
+    "guard": lambda fields: Guard(_state(fields, "state"), _text(fields, "reason")),
+    "ending": lambda _: Ending(),
 }
 
 
@@ -256,6 +291,13 @@ def _flag(fields: Fields, name: str) -> bool:
     if not isinstance(value, bool):
         raise WireError(f"{name}: neither true nor false")
     return value
+
+
+def _state(fields: Fields, name: str) -> GuardState:
+    try:
+        return GuardState(_text(fields, name))
+    except ValueError as error:
+        raise WireError(f"{name}: not a state of the guard") from error
 
 
 def _list(fields: Fields, name: str) -> list[object]:
@@ -286,4 +328,6 @@ def _fields(message: Message) -> dict[str, object]:
     if isinstance(message, Report):
         fields["environ"] = base64.b64encode(message.environ).decode()
         fields["mounts"] = [vars(mount) for mount in message.mounts]
+    if isinstance(message, Guard):
+        fields["state"] = message.state.value
     return fields
