@@ -13,6 +13,8 @@ Object: TypeAlias = dict[str, Any]
 
 HOLDER_ANNOTATION = PREFIX + "holder"
 TARGET_ANNOTATION = PREFIX + "target"
+TAKEOVER_ANNOTATION = PREFIX + "takeover"
+PROTECTION_ANNOTATION = PREFIX + "protection"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "bridge"
 
