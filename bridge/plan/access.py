@@ -10,6 +10,10 @@ allows what has no name (create, list).
 
 pods/portforward: a WebSocket is opened by GET, so it was authorised as ``get``; since Kubernetes 1.35 ``create`` is
 asked for as well (KEP-4006, AuthorizePodWebsocketUpgradeCreatePermission). A session needs both to last.
+
+roles, rolebindings: with them, and a ServiceAccount, the keeper gets rights of its own (``protection``). RBAC's
+escalation check lets nobody put into a Role what they don't hold, so a session asks for all that the keeper's has: get
+and patch of the target and its Services; get, patch and delete of the Lease; delete of the Secret.
 """
 
 import json
@@ -17,7 +21,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from bridge.plan.lease import LEASE_GROUP
 from bridge.plan.objects import Object
+from bridge.plan.protection import RBAC_GROUP
 from bridge.plan.target import API_GROUP, WorkloadKind
 
 
@@ -51,13 +57,8 @@ class Right:
 
 def needed_rights(purpose: Purpose, kind: WorkloadKind | None = None, name: str | None = None) -> tuple[Right, ...]:
     """Return the rights for ``purpose``; ``kind`` and ``name`` are the target's (none for JOIN)."""
-    rights = []
-    if kind:
-        rights += _on_target(purpose, kind, name)
-    if purpose is Purpose.SWAP:
-        rights.append(Right("list", "", "services", "find the ports that the cluster reaches the target at"))
-    rights += _LOOKING if purpose is Purpose.RESTORE else _RUNNING
-    return tuple(rights + _CLEARING)
+    on_target = _on_target(purpose, kind, name) if kind else []
+    return (*on_target, *_OF_PURPOSE[purpose], *_CLEARING)
 
 
 def _on_target(purpose: Purpose, kind: WorkloadKind, name: str | None) -> list[Right]:
@@ -96,6 +97,36 @@ _CLEARING = [
     Right("delete", "", "secrets", "remove the session's objects"),
     Right("delete", API_GROUP, WorkloadKind.REPLICA_SET.plural, "remove the proxy pod"),
 ]
+
+_NARROWING = "take the original out of its Services before it ends"
+_WIDENING = "give its Services back to the original"
+_SLICES = "see from the Services who gets new connections"
+_CLAIM = "hold the target by a claim that ends with the session"
+_OLD_CLAIM = "see when a session showed life, and remove its claim"
+_GUARD = "let the keeper restore when the laptop is gone"
+_TRAFFIC = [
+    Right("list", "", "services", "find the ports that the cluster reaches the target at"),
+    *(Right(verb, "", "services", _NARROWING, optional=True) for verb in ("get", "watch", "patch")),
+    *(Right(verb, "discovery.k8s.io", "endpointslices", _SLICES, optional=True) for verb in ("list", "watch")),
+]
+_CLAIMING = [
+    Right(verb, LEASE_GROUP, "leases", _CLAIM, optional=True) for verb in ("create", "get", "list", "patch", "delete")
+]
+_GUARDING = [
+    Right("get", "", "serviceaccounts", "see whether an administrator prepared the keeper's account", optional=True),
+    Right("create", "", "serviceaccounts", _GUARD, optional=True),
+    Right("create", RBAC_GROUP, "roles", _GUARD, optional=True),
+    Right("create", RBAC_GROUP, "rolebindings", _GUARD, optional=True),
+]
+_UNDOING = [
+    *(Right(verb, "", "services", _WIDENING, optional=True) for verb in ("get", "list", "patch")),
+    *(Right(verb, LEASE_GROUP, "leases", _OLD_CLAIM, optional=True) for verb in ("list", "delete")),
+]
+_OF_PURPOSE = {
+    Purpose.SWAP: [*_TRAFFIC, *_RUNNING, *_CLAIMING, *_GUARDING],
+    Purpose.JOIN: [*_RUNNING, *_GUARDING],
+    Purpose.RESTORE: [*_LOOKING, *_UNDOING],
+}
 
 
 def missing_rights(status: Object, needed: Iterable[Right]) -> tuple[Right, ...]:
@@ -142,25 +173,38 @@ def _review(kind: str) -> Object:
 
 
 def render_role(rights: Sequence[Right], namespace: str, *, user: str, name: str = "bridge") -> str:
-    """Write the Role with ``rights``, and the RoleBinding to ``user``, as the YAML to hand to an administrator."""
-    rules = "".join(f"  - {{{_flow(rule)}}}\n" for rule in _rules(rights))
+    """Write the Role with ``rights``, and the RoleBinding to ``user``, as the YAML to hand to an administrator.
+
+    A comment says what the optional ones are for: they may be left out.
+    """
+    rules = "".join(f"  - {{{_flow(_rule(alike))}}}{_comment(alike)}\n" for alike in _alike(rights))
     return _ROLE.format(name=_text(name), namespace=_text(namespace), user=_text(user), rules=rules)
 
 
-def _rules(rights: Sequence[Right]) -> list[Object]:
-    """Gather rights in rules: the verbs of one resource, then the resources that have the same verbs."""
-    verbs: dict[tuple[str, str, str | None], list[str]] = {}
+def _alike(rights: Sequence[Right]) -> Iterable[list[Right]]:
+    """Gather rights that one rule can grant: the verbs of one resource, then the resources that have the same verbs."""
+    of_resource: dict[tuple[str, str, str | None], list[Right]] = {}
     for right in rights:
-        there = verbs.setdefault((right.group, right.resource, right.name), [])
-        there.extend([right.verb] if right.verb not in there else [])
-    resources: dict[tuple[str, tuple[str, ...], str | None], list[str]] = {}
-    for (group, resource, name), of_resource in verbs.items():
-        resources.setdefault((group, tuple(of_resource), name), []).append(resource)
-    return [
-        {"apiGroups": [group], "resources": named, "verbs": list(of_resource)}
-        | ({"resourceNames": [name]} if name else {})
-        for (group, of_resource, name), named in resources.items()
-    ]
+        of_resource.setdefault((right.group, right.resource, right.name), []).append(right)
+    alike: dict[object, list[Right]] = {}
+    for (group, _resource, name), there in of_resource.items():
+        alike.setdefault((group, *_verbs(there), name, _comment(there)), []).extend(there)
+    return alike.values()
+
+
+def _rule(alike: list[Right]) -> Object:
+    resources = list(dict.fromkeys(right.resource for right in alike))
+    rule: Object = {"apiGroups": [alike[0].group], "resources": resources, "verbs": _verbs(alike)}
+    return rule | ({"resourceNames": [alike[0].name]} if alike[0].name else {})
+
+
+def _verbs(rights: list[Right]) -> list[str]:
+    return list(dict.fromkeys(right.verb for right in rights))
+
+
+def _comment(alike: list[Right]) -> str:
+    reasons = dict.fromkeys(right.why for right in alike)
+    return f"  # optional: {'; '.join(reasons)}" if all(right.optional for right in alike) else ""
 
 
 def _flow(rule: Object) -> str:

@@ -38,6 +38,7 @@ from bridge.plan.objects import (
 from bridge.wire.marks import PREFIX, SESSION_LABEL
 from bridge.wire.undo import as_read
 
+LEASE_GROUP = "coordination.k8s.io"
 MARGIN = timedelta(seconds=2)
 TAKEOVER_ALLOWED = "allowed"
 
@@ -47,7 +48,7 @@ HASH_LENGTH = 10
 
 def lease_path(namespace: str, name: str | None = None) -> str:
     """Return the API path of the Leases in ``namespace``, or of one of them."""
-    collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    collection = f"/apis/{LEASE_GROUP}/v1/namespaces/{namespace}/leases"
     return f"{collection}/{name}" if name else collection
 
 
@@ -77,7 +78,7 @@ def build_lease(
     if takeover:
         annotations[TAKEOVER_ANNOTATION] = TAKEOVER_ALLOWED
     return {
-        "apiVersion": "coordination.k8s.io/v1",
+        "apiVersion": f"{LEASE_GROUP}/v1",
         "kind": "Lease",
         "metadata": {
             "name": name, "namespace": namespace, "labels": session_labels(session), "annotations": annotations,

@@ -6,7 +6,7 @@ chosen container running bridge's image. Pure; what becomes of each part, and wh
     chosen container
       image, args            ours; command, lifecycle, workingDir, stdin, tty, probes go: they belong to the program
       readinessProbe         ours: answered end to end by the process on the laptop
-      env, envFrom, volumes  kept: they are what the process shall see
+      env, envFrom, volumes  kept: they are what the process shall see; ours added, among them the keeper's token
       ports                  kept (Services find named ports in them), the missing ones added, hostPort dropped
       resources              see ``resources``
       securityContext        the restricted profile (see ``security``)
@@ -16,7 +16,7 @@ chosen container running bridge's image. Pure; what becomes of each part, and wh
       labels, annotations    kept, plus the session's label
       hostNetwork            dropped: the original holds the node's ports, and every pod of the node's network
                              could reach the tunnel's sshd
-      grace period           short: the keeper ends at once; the original's may be minutes
+      grace period           the keeper's: open connections may end, and it goes sooner; the original's may be minutes
       readiness gates        kept: a load balancer's gate is what makes its hand-over safe
       affinity, node name,   kept: who placed the original there had a reason; a claim that only one node can
       spread, tolerations    mount draws the proxy to the original's node
@@ -30,7 +30,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge.plan.names import free_name, secret_name, workload_name
+from bridge.plan.names import secret_name, workload_name
 from bridge.plan.objects import (
     HOLDER_ANNOTATION,
     TARGET_ANNOTATION,
@@ -47,17 +47,20 @@ from bridge.plan.ports import FIRST_ORDINARY_PORT, InternalPorts, PortMap
 from bridge.plan.resources import ALONE, proxy_resources
 from bridge.plan.security import APPARMOR_ANNOTATION, allow_low_ports, restricted
 from bridge.plan.target import describe
-from bridge.plan.volumes import RUN_PATH, SETTINGS_PATH, drop_shadowing_mounts
+from bridge.plan.volumes import drop_shadowing_mounts, mount_ours
 from bridge.wire.marks import SESSION_LABEL
 
-GRACE_SECONDS = 5
+GRACE_SECONDS = 15  # more than the keeper takes: it lets open connections end, for 12 s at most (its --drain)
 LINGER_SECONDS = 1  # kube-proxy follows the endpoints within that; what still comes is relayed to the original
 READY_PATH = "/ready"
 
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """What the objects of one session have in common. ``session`` is its id, ``holder`` who runs it and where."""
+    """What the objects of one session have in common. ``session`` is its id, ``holder`` who runs it and where.
+
+    ``guard``: the Secret with the token by which the keeper restores, empty where there is none (``protection``).
+    """
 
     session: str
     namespace: str
@@ -65,6 +68,7 @@ class ProxySettings:
     holder: str
     internal: InternalPorts = field(default_factory=InternalPorts)
     pull_policy: str = "IfNotPresent"
+    guard: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,15 @@ class Proxy:
     hints: tuple[str, ...] = ()
 
 
-def build_secret(settings: ProxySettings, *, host_key: str, authorized_keys: str, token: str, target: str) -> Object:
-    """Build the root of the session's objects: all others go when it is deleted. It can't be changed, only deleted."""
+def build_secret(
+    settings: ProxySettings, *, host_key: str, authorized_keys: str, token: str, target: str, orders: str = ""
+) -> Object:
+    """Build the root of the session's objects: all others go when it is deleted. It can't be changed, only deleted.
+
+    ``orders``: what the keeper's guard is told (``wire.orders``), empty where it guards nothing.
+    """
     data = {"host_key": host_key, "authorized_keys": authorized_keys, "token": token}
+    data |= {"orders": orders} if orders else {}
     metadata = _metadata(secret_name(settings.session), settings, target)
     encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
     return {
@@ -180,7 +190,7 @@ def _become_proxy(template: Object, container: Object, settings: ProxySettings, 
     pod = pod_spec(template)
     pod["terminationGracePeriodSeconds"] = GRACE_SECONDS
     _run_our_image(container, settings, ports)
-    _mount_ours(pod, container, settings)
+    mount_ours(pod, container, secret=secret_name(settings.session), guard=settings.guard)
     container["securityContext"] = restricted(pod, container)
     if any(port_map.pod < FIRST_ORDINARY_PORT for port_map in ports):
         allow_low_ports(pod)
@@ -231,23 +241,6 @@ def _readiness(internal: InternalPorts) -> Object:
         "httpGet": {"path": READY_PATH, "port": internal.probe, "scheme": "HTTP"},
         "periodSeconds": 1, "timeoutSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
     }  # fmt: skip
-
-
-def _mount_ours(pod: Object, container: Object, settings: ProxySettings) -> None:
-    volumes = pod.get("volumes") or []
-    taken = [volume["name"] for volume in volumes]
-    secret, run = free_name("bridge-secret", taken), free_name("bridge-run", taken)
-    pod["volumes"] = [
-        *volumes,
-        # World-readable in this one container: it runs as any uid, and the files are root's.
-        {"name": secret, "secret": {"secretName": secret_name(settings.session), "defaultMode": 0o444}},
-        {"name": run, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-    ]
-    container["volumeMounts"] = [
-        *(container.get("volumeMounts") or []),
-        {"name": secret, "mountPath": SETTINGS_PATH, "readOnly": True},
-        {"name": run, "mountPath": RUN_PATH},
-    ]
 
 
 def _drop_what_the_original_holds(template: Object) -> list[str]:

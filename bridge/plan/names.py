@@ -5,6 +5,9 @@ value and a file name. Object names hold it, so they never clash and a long targ
 
     bridge-<id>             the Secret, root of the session's objects
     bridge-<target>-<id>    the ReplicaSet; its pod gets a dash and five characters more
+    bridge-<id>-keeper      what lets the keeper restore: ServiceAccount, Role, RoleBinding, and the token's Secret
+    bridge-<kind>-<name>    the Lease, of the target and not of the session: who comes second finds it (``lease``)
+    bridge-keeper           the account that an administrator prepared, and its Role and RoleBinding
 """
 
 import base64

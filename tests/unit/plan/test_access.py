@@ -36,12 +36,22 @@ def test_nobody_misses_everything() -> None:
     assert missing_rights({}, SWAP) == SWAP
 
 
-def test_the_usual_edit_role_suffices() -> None:
-    edit = [
-        rule("", "pods,secrets,services,events,pods/portforward,pods/exec", "get,list,watch,create,delete,patch"),
-        rule("apps", "deployments,replicasets,statefulsets", "get,list,watch,create,delete,patch"),
-    ]
-    assert missing(*edit) == []
+# As Kubernetes defines the ClusterRole (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go), where it matters.
+EDIT = [
+    rule("", "pods,secrets,services,pods/portforward,pods/exec,serviceaccounts", "get,list,watch,create,delete,patch"),
+    rule("", "events", "get,list,watch"),
+    rule("apps", "deployments,replicasets,statefulsets", "get,list,watch,create,delete,patch"),
+    rule("discovery.k8s.io", "endpointslices", "get,list,watch"),
+    rule("coordination.k8s.io", "leases", "get,list,watch,create,delete,patch"),
+]
+
+
+def test_the_usual_edit_role_suffices_but_for_rights_of_the_keepers_own() -> None:
+    assert missing(*EDIT) == [
+        "create roles.rbac.authorization.k8s.io", "create rolebindings.rbac.authorization.k8s.io",
+    ]  # fmt: skip
+    assert missing(*EDIT, of=needed_rights(Purpose.RESTORE, WorkloadKind.DEPLOYMENT, "web")) == []
+    assert all(right.optional for right in SWAP if right.group == "rbac.authorization.k8s.io")
 
 
 def test_a_resource_does_not_cover_its_subresource() -> None:
