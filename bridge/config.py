@@ -4,6 +4,8 @@
     -----------  ------------------  ----------------------  -----------------------------------------------------
     image        BRIDGE_IMAGE        bridge-proxy:VERSION    the proxy image, as the cluster's nodes can pull it
     timeout      BRIDGE_TIMEOUT      60                      seconds to wait for the cluster at each step
+    grace        BRIDGE_GRACE        30                      seconds without the laptop until the original is put back
+    hold         BRIDGE_HOLD         10                      seconds that a connection waits for a process that restarts
 
 A flag wins over a variable, a variable over ``~/.config/bridge/config.toml``, that over the default. An unknown key in
 the file is an error that names the near one: a setting that silently does nothing costs an afternoon.
@@ -29,6 +31,8 @@ class Config:
 
     image: str = f"bridge-proxy:{__version__}"
     timeout: float = 60.0
+    grace: float = 30.0
+    hold: float = 10.0
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -100,5 +104,5 @@ def _seconds(value: object, where: str) -> float:
     raise UsageError(f"{where}: {value!r} is no time", hint="Write seconds, for example 60.")
 
 
-_CHECKS = {"image": _word, "timeout": _seconds}
+_CHECKS = {"image": _word, "timeout": _seconds, "grace": _seconds, "hold": _seconds}
 _KEYS = tuple(_CHECKS)

@@ -86,6 +86,27 @@ def run(
         bool,
         typer.Option("--run-init-containers", help="Run the target's init containers again in the proxy pod."),
     ] = False,
+    grace: Annotated[
+        float | None,
+        typer.Option("--grace", metavar="S", min=3, help="Put the original back S s after this laptop is gone (30)."),
+    ] = None,
+    hold: Annotated[
+        float | None,
+        typer.Option("--hold", metavar="S", min=0, help="Let connections wait S s for a process that restarts (10)."),
+    ] = None,
+    keep_original: Annotated[
+        bool, typer.Option("--keep-original", help="Swap the traffic only; the original keeps running.")
+    ] = False,
+    fallback: Annotated[
+        bool,
+        typer.Option("--fallback", help="Keep one replica, which answers what the process does not within --hold."),
+    ] = False,
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="Take a target whose session is dead, or whose holder allows it.")
+    ] = False,
+    allow_takeover: Annotated[
+        bool, typer.Option("--allow-takeover", help="Let others take the target from this session.")
+    ] = False,
     timeout: Timeout = None,
     verbose: Verbose = False,
 ) -> None:
@@ -113,6 +134,12 @@ def run(
             image=image or config.image,
             timeout=timeout or config.timeout,
             run_init_containers=run_init_containers,
+            grace=config.grace if grace is None else grace,
+            hold=config.hold if hold is None else hold,
+            keep_original=keep_original,
+            fallback=fallback,
+            takeover=takeover,
+            allow_takeover=allow_takeover,
         )
         return run_session(request, console)
 

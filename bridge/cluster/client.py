@@ -100,6 +100,13 @@ class Cluster:
         """
         return Cluster(self.transport, Patience(1_000_000, seconds))
 
+    def anew(self, *, timeout: float) -> Cluster:
+        """Return the same cluster over connections of its own, with another time limit; close it, too.
+
+        For after the network has changed: connections that were open may lead nowhere.
+        """
+        return Cluster(Transport(self.transport.access, self.transport.credentials, timeout), self._patience)
+
     def now(self) -> datetime:
         """Return the API server's time (to a second): the laptop's clock may be wrong."""
         if self.transport.now is None:

@@ -51,6 +51,20 @@ class ProxyPod:
     def _pods(self) -> str:
         return f"/api/v1/namespaces/{self._cluster.namespace}/pods"
 
+    def current(self, *, besides: str = "") -> Object | None:
+        """Return the pod as it is now, None if there is none that stays; ``besides``: not the one of this name."""
+        pods = self._cluster.list_(self._pods, label_selector=self._selector)
+        staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and name_of(pod) != besides]
+        return _current(staying)
+
+    def is_wanted(self) -> bool:
+        """Tell whether the cluster keeps such a pod: its ReplicaSet is there, and stays."""
+        path = WorkloadKind.REPLICA_SET.path(self._cluster.namespace, self._replica_set)
+        try:
+            return not self._cluster.get(path)["metadata"].get("deletionTimestamp")
+        except NotFound:
+            return False
+
     def wait_for_node(self, *, deadline: float, on_progress: Callable[[str], None] = _say_nothing) -> Object:
         """Return the pod as soon as it has a node: from then on its port may answer before its status says so."""
         say = _Changing(on_progress)

@@ -49,7 +49,7 @@ def choose_services(
     """
     others = [*_other_workloads(workload, workloads), *_other_pods(workload, pods)]
     chosen, notes = [], []
-    for service in selecting_services(map(_widened, services), labels_of(pod_template(workload))):
+    for service in selecting_services(map(widened, services), labels_of(pod_template(workload))):
         shared = dict.fromkeys(who for who, labels in others if _selector(service).items() <= labels.items())
         if shared:
             notes.append(
@@ -61,7 +61,7 @@ def choose_services(
     return Narrowing(tuple(chosen), tuple(notes))
 
 
-def _widened(service: Object) -> Object:
+def widened(service: Object) -> Object:
     """Return ``service`` as it is without any session."""
     selector = {key: value for key, value in _selector(service).items() if key != SESSION_LABEL}
     return {**service, "spec": {**service["spec"], "selector": selector}}

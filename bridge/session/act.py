@@ -1,62 +1,60 @@
 """The action: what a session opens, each as a context manager that undoes it on every way out.
 
-claimed      the undo record, on disk, then on the target     the target put back, the record gone
-proxied      Secret and ReplicaSet: the proxy pod             deleted, and waited for
-connected    the tunnel, and the keeper at its end            closed
-joined       the relays between laptop and pod                closed; what is open is reset
-taken_out    the original's replicas set to 0                 put back, and waited for until Ready
+swapped      the claim, the proxy pod, and the original taken out     all undone, see ``swap``
+tied         the tunnel, and the relays between laptop and pod        closed; what is open is reset
+running      the process                                              ended with the sandbox
+
+The swap may be another one at the end than at the beginning: when the laptop was away for longer than the grace time,
+the keeper has put the original back, and the session swaps again, under the same process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
 from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
-from bridge.session.changes import (
-    Target,
-    address_of_original,
-    create_objects,
-    remove_objects,
-    wait_until_back,
-    wait_until_out,
-)
 from bridge.session.envfiles import write_environment
+from bridge.session.guarding import Guarding
 from bridge.session.inbox import Exited, Inbox, SignalCame
 from bridge.session.joined import Joined
-from bridge.session.reach import reach
+from bridge.session.lifeline import Lifeline
+from bridge.session.reach import another_tie, reach
 from bridge.session.readiness import Readiness
-from bridge.session.store import LocalSession, Store, process_start
+from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
-from bridge.tunnel.keeper import open_keeper
+from bridge.session.tie import Ends, finish
+from bridge.tunnel.line import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from bridge.cluster import Cluster
     from bridge.laptop.process import Process
     from bridge.laptop.sandbox import Sandbox
-    from bridge.plan.objects import Object
-    from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
     from bridge.session.signals import Signals
-    from bridge.tunnel.keeper import Keeper
-    from bridge.tunnel.keys import SessionKeys
+    from bridge.session.swap import Means, Swap
+    from bridge.session.tie import Tie
     from bridge.tunnel.loop import EventLoop
-    from bridge.tunnel.ssh import Connection
     from bridge.wire.messages import Report
 
 KEEPER_ANSWERS = 10.0
 """Seconds that the keeper may take to its first answer: it was up before sshd was."""
 SLOW_TO_ACCEPT = 10.0
 """Seconds after which a process that does not accept is remarked on."""
+LINGER = 1.0
+"""Seconds that the proxy pod is held after it was deleted: as long as Services may go on sending to it."""
+DRAIN = 8.0
+"""Seconds that connections to the original, through the proxy pod that goes, may take to come to their end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,134 +66,99 @@ class Around:
     signals: Signals
     box: Sandbox
     loop: EventLoop
-    store: Store
 
 
 class Action:
     """One session, from the first change to the last one undone."""
 
-    def __init__(self, around: Around, cluster: Cluster, plan: Plan, keys: SessionKeys, token: str) -> None:
+    def __init__(self, around: Around, means: Means, new_swap: Callable[[], Swap]) -> None:
         self._request = around.request
         self._narrator = around.narrator
         self._signals = around.signals
         self._box = around.box
         self._loop = around.loop
-        self._store = around.store
-        self._cluster = cluster
-        self._plan = plan
-        self._keys = keys
-        self._token = token
-        self._target = Target(cluster, plan.record) if plan.record else None
+        self._means = means
+        self._cluster = means.cluster
+        self._new_swap = new_swap
+        self._swap = new_swap()
         self._inbox = Inbox()
-        self._readiness = Readiness(self._box, plan.ports, self._inbox)
-        self._relays: Joined | None = None
+        self._readiness = Readiness(self._box, self._swap.plan.ports, self._inbox)
+        self._guarding = Guarding(self._inbox, self._narrator, grace=self._request.grace)
+        self._line = self._loop.run(_made(Line))
+        self._joined = Joined(self._box, self._line, hold=self._request.hold, narrator=self._narrator)
+        self._lifeline = Lifeline(self._line, self._another, self._inbox, self._narrator)
+
+    @property
+    def container(self) -> str:
+        """The container whose place the process takes."""
+        return self._swap.plan.container
 
     # ---- what is opened, each with its way back -------------------------------------------------------------------
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """The undo record, on disk and on the target; at the end the target is back, and the record gone."""
-        self._record()
+    def swapped(self) -> Iterator[None]:
+        """The claim and the proxy pod; at the end everything is undone, and the original is Ready."""
         try:
-            if self._target:
-                self._target.claim(replacing=self._plan.replacing)
-            if self._plan.replacing:
-                remove_objects(self._cluster, self._plan.replacing, self._narrator)
-                self._store.remove(self._plan.replacing)
+            self._swap.claim()
+            self._swap.create()
             yield
         finally:
-            self._put_back()
-            self._store.remove(self._plan.session)
+            self._swap.undo()
 
     @contextmanager
-    def proxied(self) -> Iterator[None]:
-        """The proxy pod."""
-        try:
-            create_objects(self._cluster, self._plan.secret, self._plan.proxy.replica_set)
-            yield
-        finally:
-            with self._saying_how_to_finish():
-                remove_objects(self._cluster, self._plan.session, self._narrator)
-            self._narrator.done("everything of this session is removed from the cluster")
-
-    @contextmanager
-    def connected(self) -> Iterator[tuple[Connection, Keeper]]:
-        """The tunnel to the proxy pod, and the keeper at its end."""
+    def tied(self) -> Iterator[Report]:
+        """The tunnel, and the relays between laptop and pod."""
         self._narrator.doing(f"starting the proxy pod ({self._request.image})")
-        deadline = time.monotonic() + self._request.timeout
         with self._signals.interruptible():
-            pod, connection = reach(
-                self._cluster, self._loop, self._plan, self._keys, self._narrator, deadline=deadline
-            )
+            tie = self._first_tie(self._swap)
         try:
-            keeper = self._loop.run(self._keeper(connection), timeout=KEEPER_ANSWERS)
-            self._narrator.done(f"connected to the proxy pod {pod}")
-            yield connection, keeper
+            self._loop.run(self._lifeline.hold(tie))
+            network = _network(tie.keeper.report)
+            self._box.apply(network)
+            self._loop.run(self._joined.open(network))
+            self._narrator.done(f"connected to the proxy pod {tie.pod}")
+            reached("connected")
+            yield tie.keeper.report
         finally:
-            self._loop.run(_closed(connection))
-
-    @contextmanager
-    def joined(self, connection: Connection, keeper: Keeper) -> Iterator[None]:
-        """The relays between laptop and pod."""
-        network = _network(keeper.report)
-        self._box.apply(network)
-        joined = Joined(
-            self._box, connection, keeper, network, ports=self._plan.ports, inbox=self._inbox, narrator=self._narrator
-        )
-        self._relays = joined
-        try:
-            self._loop.run(joined.open())
-            yield
-        finally:
-            self._loop.run(joined.close())
-
-    @contextmanager
-    def taken_out(self) -> Iterator[None]:
-        """The original out of the way; at the end back, and waited for until it is Ready."""
-        if self._target is None:
-            yield
-            return
-        name = self._plan.target
-        try:
-            workload = self._target.take_out(lambda record: self._record(record.render()))
-            wait_until_out(self._cluster, workload, self._narrator)
-            where = f" -> laptop port {', '.join(map(str, self._plan.ports))}" if self._plan.ports else ""
-            self._narrator.done(f"{name} is now answered by this laptop{where}")
-            yield
-        finally:
-            self._signals.forget()
-            self._narrator.doing(f"putting {name} back")
-            restored = self._put_back()
-            if restored and wait_until_back(
-                self._cluster, restored, self._narrator, self._signals, timeout=self._request.timeout
-            ):
-                self._hand_over(restored)
-
-    def _hand_over(self, workload: Object) -> None:
-        """Remove the proxy pod while the tunnel still stands, and what it gets meanwhile goes to the original.
-
-        Services stop sending to a pod only some time after it was deleted: nothing of that may be refused.
-        """
-        with self._saying_how_to_finish():
-            address = address_of_original(self._cluster, workload)
-            if address and self._relays:
-                self._loop.call(self._relays.hand_over, address)
-                remove_objects(self._cluster, self._plan.session, self._narrator)
+            self._loop.run(self._lifeline.release())
+            self._loop.run(self._joined.close())
 
     # ---- the process ----------------------------------------------------------------------------------------------
     def run(self, report: Report, of_image: bytes | None) -> int:
         """Start the process, take the original out when it accepts, and return its exit code when it has ended."""
         process = self._start(report, of_image)
+        reached("started")
         at_terminal = _at_terminal()
         with self._signals_delivered():
             ended = wait_until_ready(
-                process, self._inbox, self._narrator, at_terminal=at_terminal, patience=SLOW_TO_ACCEPT
+                process,
+                self._inbox,
+                self._narrator,
+                at_terminal=at_terminal,
+                patience=SLOW_TO_ACCEPT,
+                renew=self._renew,
             )
         if ended is not None:
             return self._ended(ended)
-        with self.taken_out():
+        try:
+            self._take()
             with self._signals_delivered():
-                code = supervise(process, self._inbox, self._narrator, at_terminal=at_terminal)
+                code = supervise(process, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew)
             return self._ended(code)
+        finally:
+            self._swap.undo(self)
+
+    def _take(self) -> None:
+        reached("ready")
+        tie = self._lifeline.tie
+        assert tie is not None
+        self._swap.take(tie.pod)
+        if self._request.fallback:
+            self._loop.call(setattr, self._joined, "stand_in", self._swap.stand_in())
+        ports = self._swap.plan.ports
+        where = f" -> laptop port {', '.join(map(str, ports))}" if ports else ""
+        if self._swap.plan.target:
+            self._narrator.done(f"{self._swap.plan.target} is now answered by this laptop{where}")
+        reached("swapped")
 
     def _start(self, report: Report, of_image: bytes | None) -> Process:
         variables = cluster_environment(report.environ, of_image, os.environb)
@@ -219,33 +182,76 @@ class Action:
         self._narrator.done(f"the process has ended (exit code {code})")
         return code
 
+    # ---- the tie --------------------------------------------------------------------------------------------------
+    def _first_tie(self, swap: Swap) -> Tie:
+        deadline = time.monotonic() + self._request.timeout
+        pod, connection = reach(self._cluster, self._loop, swap.plan, swap.keys, self._narrator, deadline=deadline)
+        return self._loop.run(finish(pod, connection, self._ends(swap), within=KEEPER_ANSWERS))
+
+    async def _another(self, not_to: str) -> Tie:
+        tie = await another_tie(self._cluster, self._swap.plan, self._ends(self._swap), not_to=not_to)
+        network = _network(tie.keeper.report)
+        await asyncio.to_thread(self._box.apply, network)
+        self._joined.moved(network)
+        return tie
+
+    def _ends(self, swap: Swap) -> Ends:
+        return Ends(
+            ssh_port=swap.plan.internal.ssh,
+            keeper_port=swap.plan.internal.keeper,
+            keys=swap.keys,
+            token=swap.token,
+            is_ready=self._readiness.answer,
+            on_guard=self._guarding.said,
+            inbound=partial(self._joined.inbound, ports=swap.plan.ports),
+        )
+
+    # ---- the session is over, and begun anew ----------------------------------------------------------------------
+    def _renew(self, reason: str) -> bool:
+        """Swap again, under the same process; False where that can't be."""
+        self._narrator.warn(f"the session has ended in the cluster ({reason}); swapping again")
+        try:
+            self._swap.undo()
+            self._swap = self._new_swap()
+            self._guarding.begin()
+            self._swap.claim()
+            self._swap.create()
+            tie = self._first_tie(self._swap)
+            self._loop.run(self._lifeline.hold(tie))
+            network = _network(tie.keeper.report)
+            self._box.apply(network)
+            self._loop.call(self._joined.moved, network)
+            self._take()
+        except BridgeError as error:
+            self._narrator.warn(f"it can't be swapped again: {error.message}; ending the process")
+            return False
+        return True
+
+    # ---- the end (`swap.Parting`) ---------------------------------------------------------------------------------
+    def hand_over(self, original: str) -> None:
+        """Have the original answer what still comes to the proxy pod, also what is held now."""
+        self._loop.call(self._joined.hand_over, original)
+
+    def begin(self) -> None:
+        """Expect the proxy pod to end."""
+        self._loop.run(self._lifeline.let_be())
+
+    def finish(self) -> None:
+        """Let what is open come to its end, for some seconds, and let go of the proxy pod."""
+        self._loop.run(self._drained())
+
+    async def _drained(self) -> None:
+        tie = self._lifeline.tie
+        if tie is not None and not tie.connection.closed.done():
+            deadline = time.monotonic() + DRAIN
+            await asyncio.sleep(LINGER)
+            while any(each.open for each in tie.inbound) and time.monotonic() < deadline:  # noqa: ASYNC110  # bounded
+                await asyncio.sleep(0.05)
+        await self._lifeline.release()
+
     # ---- small things ---------------------------------------------------------------------------------------------
-    async def _keeper(self, connection: Connection) -> Keeper:
-        return await open_keeper(
-            connection.create_connection, self._plan.internal.keeper, self._token, is_ready=self._readiness.answer
-        )
-
-    def _put_back(self) -> Object | None:
-        """Put the target back, if there is one and it is still ours; safe to do twice."""
-        with self._saying_how_to_finish():
-            return self._target.put_back() if self._target else None
-
-    def _record(self, undo: str | None = None) -> None:
-        """Write what undoes this session to the disk."""
-        local = LocalSession(
-            session=self._plan.session,
-            context=self._cluster.context,
-            server=self._cluster.server,
-            namespace=self._plan.namespace,
-            target=self._plan.target or None,
-            pid=os.getpid(),
-            started=process_start(os.getpid()) or "",
-            undo=undo or (self._plan.record.render() if self._plan.record else None),
-        )
-        self._store.write(local)
-
     def _identity(self) -> SessionIdentity:
-        plan = self._plan
+        plan = self._swap.plan
         return SessionIdentity(
             session=plan.session, namespace=plan.namespace, context=self._cluster.context, target=plan.target
         )
@@ -254,20 +260,6 @@ class Action:
     def _signals_delivered(self) -> Iterator[None]:
         with self._signals.delivered_to(lambda number: self._inbox.put(SignalCame(number))):
             yield
-
-    @contextmanager
-    def _saying_how_to_finish(self) -> Iterator[None]:
-        """A restore that fails (the cluster is out of reach) ends with the command that finishes it."""
-        try:
-            yield
-        except BridgeError as error:
-            target = f" {self._plan.target}" if self._plan.target else ""
-            where = f"--namespace {self._plan.namespace} --context {self._cluster.context}"
-            raise type(error)(
-                f"not everything could be put back: {error.message}",
-                hint=f"When the cluster answers again, from any machine: bridge restore{target} {where}",
-                exit_code=error.exit_code,
-            ) from error
 
 
 def _network(report: Report) -> NetworkSettings:
@@ -280,9 +272,9 @@ def _network(report: Report) -> NetworkSettings:
     )
 
 
-async def _closed(connection: Connection) -> None:
-    connection.close()
-    await connection.closed
+async def _made(make: Callable[[], Line]) -> Line:
+    """Make what wants a running loop."""
+    return make()
 
 
 def _at_terminal() -> bool:

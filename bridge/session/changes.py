@@ -1,10 +1,12 @@
-"""What a session changes in the cluster, each with its way back.
+"""What a session changes on its target, and the objects that it makes, each with its way back.
 
     claim       the undo record is written on the target
-    create      Secret and ReplicaSet: the proxy pod
-    take out    the original's replicas are set to 0; they are in the record before
+    create      the session's objects, all owned by its Secret
+    take out    the original's replicas are set to what is left of them; the true count is in the record before
     put back    the replicas as they were, the record gone (one patch: both or neither)
     remove      the session's objects, waited for
+
+Its Services are in ``traffic``, its Lease in ``claims``.
 
 Somebody else may change the target at any time: read, decide purely (``plan.undo``), patch what was read, and again
 when the API server says that it has changed.
@@ -13,9 +15,10 @@ when the API server says that it has changed.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.cluster.errors import Conflict, NotFound
+from bridge.cluster.errors import Conflict, MissingRight, NotFound
 from bridge.cluster.pods import is_original, wait_for_rollout, wait_gone
 from bridge.cluster.trouble import is_ready
 from bridge.cluster.workloads import pods_of, selector_of
@@ -33,13 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.cluster import Cluster
+    from bridge.plan.protection import Guard
     from bridge.session.narrator import Narrator
     from bridge.session.signals import Signals
 
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PATIENCE = 20.0
 """Seconds that a restore goes on asking an API server that does not answer: a restart of it takes less."""
-GONE_WITHIN = 30.0
-"""Seconds that a proxy pod may take to go: its grace period is 5."""
+GONE_WITHIN = 40.0
+"""Seconds that a proxy pod may take to go: its grace period is 15."""
 TRIES = 8
 """How often a patch is decided again because the target changed in between."""
 
@@ -64,14 +69,14 @@ class Target:
 
         self._patched(patch)
 
-    def take_out(self, keep: Callable[[UndoRecord], None]) -> Object:
-        """Set the replicas to 0, and return the target as it is then.
+    def take_out(self, left: int | None, keep: Callable[[UndoRecord], None]) -> Object:
+        """Leave just ``left`` replicas (None: all, untouched), and return the target as it is then.
 
         ``keep`` gets the record, with the replicas of that moment, before it happens.
         """
 
         def patch(workload: Object) -> Object:
-            change, self.record = swap_patch(workload, self.record)
+            change, self.record = swap_patch(workload, self.record, left=left)
             keep(self.record)
             return change
 
@@ -82,6 +87,13 @@ class Target:
         patient = Target(self._cluster.patient(PATIENCE), self.record)
         try:
             return patient._patched(lambda workload: restore_patch(workload, self.record.session))
+        except NotFound:
+            return None
+
+    def current(self) -> Object | None:
+        """Return the target as it is now, None if it was deleted."""
+        try:
+            return self._stamp(self._cluster.get(self.record.path))
         except NotFound:
             return None
 
@@ -102,28 +114,61 @@ class Target:
         raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")
 
 
-def create_objects(cluster: Cluster, secret: Object, replica_set: Object) -> None:
-    """Create the Secret, then the ReplicaSet that it owns: whatever deletes the one ends the other."""
-    namespace = cluster.namespace
-    owner = cluster.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
-    owner = {"apiVersion": "v1", "kind": "Secret", **owner}
-    cluster.create(f"/apis/apps/v1/namespaces/{namespace}/replicasets", owned_by(replica_set, owner))
+def create_root(cluster: Cluster, secret: Object) -> Object:
+    """Create the Secret that owns all other objects of the session; return it as an owner."""
+    made = cluster.create(f"/api/v1/namespaces/{cluster.namespace}/secrets", secret)
+    return {"apiVersion": "v1", "kind": "Secret", **made}
+
+
+def create_objects(cluster: Cluster, root: Object, replica_set: Object, guard: Guard | None) -> str:
+    """Create what the root owns: the keeper's account and rights, its token, and the proxy pod's ReplicaSet.
+
+    Return why the keeper can't be given its rights, if so: nobody may hand out more than they have.
+    """
+    core, rbac = f"/api/v1/namespaces/{cluster.namespace}", f"{RBAC}/namespaces/{cluster.namespace}"
+    replica_sets = WorkloadKind.REPLICA_SET.path(cluster.namespace)
+    if guard and guard.account:  # before its token, which the cluster would remove again
+        cluster.create(f"{core}/serviceaccounts", owned_by(guard.account, root))
+    tasks = [partial(_create, cluster, replica_sets, owned_by(replica_set, root))]
+    if guard:
+        tasks.append(partial(_create, cluster, f"{core}/secrets", owned_by(guard.token, root)))
+        for path, item in ((f"{rbac}/roles", guard.role), (f"{rbac}/rolebindings", guard.binding)):
+            if item:
+                tasks.append(partial(_create, cluster, path, owned_by(item, root), optional=True))
+    return next((refusal for refusal in cluster.gather(*tasks) if refusal), "")
+
+
+def _create(cluster: Cluster, path: str, item: Object, *, optional: bool = False) -> str:
+    """Create an object; return why not, where it is ``optional`` and may not be."""
+    try:
+        cluster.create(path, item)
+    except MissingRight as error:
+        if not optional:
+            raise
+        return error.message
+    return ""
 
 
 def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
     """Delete the session's objects, the ReplicaSet first, and wait until its pod is gone.
 
-    A second or two, so no signal ends the wait: who mashes Ctrl-C finds nothing left, either.
+    A second or two, so no signal ends the wait: who mashes Ctrl-C finds nothing left, either. What else the Secret owns
+    the garbage collector removes.
     """
     cluster = cluster.patient(PATIENCE)
     namespace, selector = cluster.namespace, f"{SESSION_LABEL}={session}"
-    replica_sets = WorkloadKind.REPLICA_SET.path(namespace)
-    for item in cluster.list_(replica_sets, label_selector=selector):
-        cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
-    cluster.delete(f"/api/v1/namespaces/{namespace}/secrets/{secret_name(session)}")
-    for path in (f"/api/v1/namespaces/{namespace}/pods", replica_sets):
+    delete_objects(cluster, session)
+    for path in (f"/api/v1/namespaces/{namespace}/pods", WorkloadKind.REPLICA_SET.path(namespace)):
         deadline = time.monotonic() + GONE_WITHIN
         wait_gone(cluster, path, label_selector=selector, deadline=deadline, on_progress=narrator.doing)
+
+
+def delete_objects(cluster: Cluster, session: str) -> None:
+    """Delete the session's objects, and do not wait."""
+    replica_sets = WorkloadKind.REPLICA_SET.path(cluster.namespace)
+    for item in cluster.list_(replica_sets, label_selector=f"{SESSION_LABEL}={session}"):
+        cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
+    cluster.delete(f"/api/v1/namespaces/{cluster.namespace}/secrets/{secret_name(session)}")
 
 
 def wait_until_out(cluster: Cluster, workload: Object, narrator: Narrator) -> None:

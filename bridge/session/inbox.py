@@ -28,8 +28,8 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class TunnelLost:
-    """The way to the proxy pod is gone."""
+class SessionOver:
+    """The session has ended in the cluster: it was restored, or its target was taken."""
 
     reason: str
 
@@ -41,7 +41,7 @@ class SignalCame:
     number: signal.Signals
 
 
-Happened: TypeAlias = Exited | Ready | TunnelLost | SignalCame
+Happened: TypeAlias = Exited | Ready | SessionOver | SignalCame
 
 
 class Inbox:

@@ -5,38 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.errors import TargetError
+from bridge.plan.lease import build_lease, lease_name
 from bridge.plan.manifest import Proxy, ProxySettings, build_bare_proxy, build_proxy, build_secret
 from bridge.plan.names import secret_name
 from bridge.plan.objects import Object, name_of
 from bridge.plan.placement import pod_template
 from bridge.plan.ports import InternalPorts, PortMap, internal_ports, port_maps, port_notes
+from bridge.plan.protection import Guard, Protection, build_guard, choose_protection, guard_token_name
+from bridge.plan.services import Narrowing, choose_services
 from bridge.plan.target import choose_container, describe
 from bridge.plan.undo import new_record
+from bridge.wire.orders import Orders
 from bridge.wire.undo import ObjectName, UndoRecord
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bridge.plan.access import Right
     from bridge.session.request import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is there. ``now``: RFC 3339, by the API server's clock; ``holder``: ``user@laptop``.
+    """What is there. ``now``: the API server's time; ``holder``: ``user@laptop``.
 
-    ``lacking``: optional rights that the user does not have. ``replacing``: the dead session that holds the target.
+    ``pods``: those that Services of the target select. ``lacking``: optional rights that the user does not have.
+    ``replacing``: the session that holds the target and may be replaced. ``prepared``: whether an administrator has
+    prepared an account for keepers.
     """
 
     namespace: str
     workload: Object | None
     services: tuple[Object, ...]
-    now: str
+    now: datetime
     holder: str
+    pods: tuple[Object, ...] = ()
     lacking: tuple[Right, ...] = ()
     replacing: str = ""
+    prepared: bool = False
 
     def may(self, verb: str, resource: str) -> bool:
         """Tell whether an optional right is there."""
         return not any((right.verb, right.resource) == (verb, resource) for right in self.lacking)
+
+    @property
+    def may_create_roles(self) -> bool:
+        """Tell whether the keeper can be given rights of its own."""
+        return all(self.may("create", resource) for resource in ("serviceaccounts", "roles", "rolebindings"))
+
+    @property
+    def may_use_leases(self) -> bool:
+        """Tell whether the target can be claimed by a Lease."""
+        return all(self.may(verb, "leases") for verb in ("create", "get", "patch", "delete"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +78,12 @@ class Plan:
     target: str
     container: str
     ports: tuple[PortMap, ...]
+    services: tuple[str, ...]
     internal: InternalPorts
     secret: Object
+    lease: Object | None
+    guard: Guard | None
+    protection: Protection
     proxy: Proxy
     record: UndoRecord | None
     replacing: str
@@ -83,12 +108,16 @@ def intend(
     if workload:
         container = choose_container(template, request.target.container if request.target else None)
     ports = port_maps(template, container, situation.services, request.exposes)
+    narrowing = _narrowing(request, situation)
+    protection = choose_protection(may_create_roles=situation.may_create_roles, prepared=situation.prepared)
+    guarded = protection is not Protection.WATCHDOG
     settings = ProxySettings(
         session=session,
         namespace=situation.namespace,
         image=request.image,
         holder=situation.holder,
         internal=internal_ports(template, ports),
+        guard=guard_token_name(session) if guarded else "",
     )
     if workload is None:
         proxy = build_bare_proxy(settings, ports)
@@ -101,37 +130,117 @@ def intend(
             run_init_containers=request.run_init_containers,
             keep_resources=keep_resources,
         )
+    target = describe(workload) if workload else ""
+    lease = _lease(request, situation, settings, protection)
+    record = _record(request, situation, settings, proxy, lease, narrowing)
+    orders = Orders(
+        session=session,
+        namespace=situation.namespace,
+        grace=request.grace,
+        root=secret_name(session),
+        lease=name_of(lease) if lease else "",
+        record=record,
+    )
     return Plan(
         session=session,
         namespace=situation.namespace,
-        target=describe(workload) if workload else "",
+        target=target,
         container=container or "bridge",
         ports=ports,
+        services=narrowing.services,
         internal=settings.internal,
         secret=build_secret(
             settings,
             host_key=credentials.host_key,
             authorized_keys=credentials.authorized_keys,
             token=credentials.token,
-            target=describe(workload) if workload else "",
+            target=target,
+            orders=orders.render() if guarded else "",
         ),
+        lease=lease,
+        guard=_guard(situation, orders, target, protection) if guarded else None,
+        protection=protection,
         proxy=proxy,
-        record=_record(workload, proxy, settings, situation) if workload else None,
+        record=record,
         replacing=situation.replacing,
-        notes=(*port_notes(template, container, situation.services), *proxy.notes) if workload else proxy.notes,
+        notes=(*_port_notes(situation, template, container), *narrowing.notes, *proxy.notes),
     )
 
 
-def _record(workload: Object, proxy: Proxy, settings: ProxySettings, situation: Situation) -> UndoRecord:
-    objects = (
-        ObjectName("Secret", secret_name(settings.session)),
-        ObjectName("ReplicaSet", name_of(proxy.replica_set)),
-    )
-    return new_record(
-        workload,
+def _port_notes(situation: Situation, template: Object, container: str) -> tuple[str, ...]:
+    return port_notes(template, container, situation.services) if situation.workload else ()
+
+
+def _narrowing(request: RunRequest, situation: Situation) -> Narrowing:
+    """Choose the Services that will send to the proxy pod alone. TargetError where none can, but one must."""
+    if situation.workload is None:
+        return Narrowing((), ())
+    narrowing = choose_services(situation.workload, situation.services, situation.pods, ())
+    may_patch = situation.may("patch", "services") and situation.may("get", "services")
+    if not may_patch and narrowing.services:
+        why = "you may not patch services: the original shares the traffic until it has ended"
+        narrowing = Narrowing((), (*narrowing.notes, why))
+    if request.left != 0 and not narrowing.services and narrowing.notes:
+        option = "--keep-original" if request.keep_original else "--fallback"
+        raise TargetError(
+            f"{option} needs Services that send to the proxy pod alone: {narrowing.notes[-1]}",
+            hint=f"Ask for the verbs get and patch on services, or leave {option} out.",
+        )
+    return narrowing
+
+
+def _lease(request: RunRequest, situation: Situation, settings: ProxySettings, protection: Protection) -> Object | None:
+    workload = situation.workload
+    if workload is None or not situation.may_use_leases:
+        return None
+    return build_lease(
+        name=lease_name(workload["kind"], name_of(workload)),
+        namespace=situation.namespace,
         session=settings.session,
         holder=situation.holder,
-        since=situation.now,
+        target=describe(workload),
+        grace=request.grace,
+        now=situation.now,
+        takeover=request.allow_takeover,
+        protection=protection.value,
+    )
+
+
+def _record(
+    request: RunRequest,
+    situation: Situation,
+    settings: ProxySettings,
+    proxy: Proxy,
+    lease: Object | None,
+    narrowing: Narrowing,
+) -> UndoRecord | None:
+    if situation.workload is None:
+        return None
+    objects = [
+        ObjectName("Secret", secret_name(settings.session)),
+        ObjectName("ReplicaSet", name_of(proxy.replica_set)),
+    ]
+    return new_record(
+        situation.workload,
+        session=settings.session,
+        holder=situation.holder,
+        since=situation.now.isoformat(timespec="seconds"),
         image=settings.image,
-        objects=objects,
+        objects=tuple(objects + ([ObjectName("Lease", name_of(lease))] if lease else [])),
+        services=narrowing.services,
+        grace=request.grace,
+        takeover=request.allow_takeover,
+    )
+
+
+def _guard(situation: Situation, orders: Orders, target: str, protection: Protection) -> Guard:
+    return build_guard(
+        session=orders.session,
+        namespace=orders.namespace,
+        holder=situation.holder,
+        target=target,
+        record=orders.record,
+        root=orders.root,
+        lease=orders.lease,
+        prepared=protection is Protection.PREPARED,
     )

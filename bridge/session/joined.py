@@ -3,8 +3,12 @@
     process -> anywhere          redirected in the sandbox -> Outbound -> a channel of the tunnel, or localhost
     process -> names             DnsServer -> TCP to the pod's nameserver through the tunnel
     cluster -> process           a port of the pod -> Inbound -> the process's port, inside the sandbox
-    cluster -> original          the same port, at the end: from when the original is back until the pod is gone
+    cluster -> original          the same port: what the process does not take in time, if a replica was kept for that;
+                                 and at the end, from when the original is back until the pod is gone
     browser -> process           Published: the process's ports on the laptop's own localhost
+
+What the process opens goes to the line, which outlives each single connection to the pod. Inbound hangs on one
+connection, so `inbound` makes it anew for each (see ``tie``).
 
 Only wiring: laptop/ and tunnel/ do not know each other, this module hands the ones to the others.
 """
@@ -20,7 +24,6 @@ from bridge.laptop.dns import DnsServer
 from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published, Unavailable
-from bridge.session.inbox import TunnelLost
 from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
@@ -31,65 +34,71 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
     from typing import Any
 
-    from bridge.errors import TunnelError
     from bridge.laptop.published import Event
     from bridge.laptop.sandbox import Sandbox
     from bridge.laptop.settings import NetworkSettings
     from bridge.plan.ports import PortMap
-    from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
-    from bridge.tunnel.keeper import Keeper
+    from bridge.tunnel.line import Line
     from bridge.tunnel.outbound import Dial
     from bridge.tunnel.ssh import Connection
 
 
 class Joined:
-    """The relays of one session over one connection. ``async with`` on the event loop."""
+    """The relays of one session. Everything on the event loop."""
 
-    def __init__(
-        self,
-        box: Sandbox,
-        connection: Connection,
-        keeper: Keeper,
-        network: NetworkSettings,
-        *,
-        ports: Sequence[PortMap],
-        inbox: Inbox,
-        narrator: Narrator,
-    ) -> None:
+    def __init__(self, box: Sandbox, line: Line, *, hold: float, narrator: Narrator) -> None:
         self._box = box
-        self._connection = connection
-        self._keeper = keeper
-        self._network = network
-        self._ports = ports
-        self._inbox = inbox
+        self._line = line
+        self._hold = hold
         self._narrator = narrator
+        self._network: NetworkSettings | None = None
         self._stack = AsyncExitStack()
-        self._original = ""
+        self._over = False
+        self.stand_in = ""
+        """The address of a replica of the original that answers what the process does not take in time."""
 
-    async def open(self) -> None:
-        """Start the relays. TunnelError when the pod refuses a port."""
+    async def open(self, network: NetworkSettings) -> None:
+        """Start what outlives a connection."""
+        self._network = network
         self._published = Published(self._accept_published, self._tell_published)
-        dns = DnsServer(self._connection.create_connection, self._network.nameservers, sockets=self._box.dns_sockets)
-        for part in (*self._outbound(), dns, *(self._inbound(port) for port in self._ports)):
+        dns = DnsServer(self._line.create_connection, network.nameservers, sockets=self._box.dns_sockets)
+        for part in (*self._outbound(), dns):
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
         self._keep(Localhost(self._box, self._published).run())
-        self._keep(self._notice_loss(self._connection.closed))
-        self._keep(self._notice_loss(self._keeper.closed))
+
+    def moved(self, network: NetworkSettings) -> None:
+        """Note that another pod is there, with addresses of its own."""
+        self._network = network
 
     async def close(self) -> None:
         """Stop the relays; what is open is reset."""
         await self._stack.aclose()
 
+    def inbound(self, connection: Connection, ports: Sequence[PortMap]) -> list[Inbound]:
+        """Make the relays of what comes to the pod's ports through ``connection``."""
+        return [self._inbound(connection, port) for port in ports]
+
     def hand_over(self, original: str) -> None:
-        """Relay what the pod still gets to the original at this address, also what is held now; on the loop."""
-        self._original = original
+        """Relay what the pod still gets to the original at this address, also what is held now."""
+        self.stand_in = original
+        self._over = True
+
+    def hold_again(self) -> None:
+        """Send what comes to the process again: the session goes on."""
+        self._over = False
 
     # ---- ways -----------------------------------------------------------------------------------------------------
-    def _inbound(self, port: PortMap) -> Inbound:
-        dial = partial(self._dial_target, port.pod)
-        return Inbound(self._connection, [port], dial, wait_accepting=self._wait_accepting)
+    def _inbound(self, connection: Connection, port: PortMap) -> Inbound:
+        return Inbound(
+            connection,
+            [port],
+            partial(self._dial_target, port.pod),
+            wait_accepting=self._wait_accepting,
+            fallback=self._dial_stand_in,
+            hold=self._hold,
+        )
 
     def _outbound(self) -> list[Outbound | Gate]:
         """The relay of the process's connections; before it, where the kernel can, what tells connect() the truth."""
@@ -104,17 +113,25 @@ class Joined:
         dials: dict[Way, Dial] = {
             Way.INSIDE: self._box.dial_inside,
             Way.LAPTOP: asyncio.get_running_loop().create_connection,
-            Way.POD: self._connection.create_connection,
+            Way.POD: self._line.create_connection,
         }
+        assert self._network is not None
         there = ways(destination, pod_ips=self._network.pod_ips, pod_ports=self._network.pod_ports)
         return [dials[way] for way in there]
 
     async def _dial_target(
         self, pod_port: int, factory: Callable[[], asyncio.Protocol], host: str, port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        if self._original:
-            return await self._connection.create_connection(factory, self._original, pod_port)
+        if self._over:
+            return await self._dial_stand_in(factory, host, pod_port)
         return await self._dial_process(factory, host, port)
+
+    async def _dial_stand_in(
+        self, factory: Callable[[], asyncio.Protocol], _host: str, pod_port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        if not self.stand_in:
+            raise ConnectionRefusedError("no replica of the original stands in")
+        return await self._line.create_connection(factory, self.stand_in, pod_port)
 
     async def _dial_process(
         self, factory: Callable[[], asyncio.Protocol], _host: str, port: int
@@ -130,13 +147,8 @@ class Joined:
 
     # ---- the process ----------------------------------------------------------------------------------------------
     async def _wait_accepting(self, port: int) -> None:
-        while not (self._original or self._box.is_accepting(port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
+        while not (self._over or self._box.is_accepting(port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
             await asyncio.sleep(LOOK_EVERY)
-
-    async def _notice_loss(self, closed: asyncio.Future[TunnelError | None]) -> None:
-        error = await asyncio.shield(closed)
-        if error is not None:
-            self._inbox.put(TunnelLost(error.message))
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

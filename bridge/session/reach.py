@@ -1,7 +1,10 @@
-"""From "the proxy pod was created" to "the tunnel stands".
+"""From "the proxy pod was created" to "the tunnel stands", and there again when it was lost.
 
-sshd answers before the pod's status says that it runs. So, once the pod has a node, the stream is tried again and
-again, while the main thread looks now and then whether the cluster says why it can't come to be.
+The first time: sshd answers before the pod's status says that it runs. So, once the pod has a node, the stream is tried
+again and again, while the main thread looks now and then whether the cluster says why it can't come to be.
+
+Again: one try, with short times and connections of its own (those of before may lead into a black hole); who calls
+tries it again. The pod may be another one by now, made by the session's ReplicaSet.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from bridge.cluster.pods import ProxyPod
 from bridge.cluster.portforward import portforward_endpoint
 from bridge.errors import ClusterError, TunnelError
 from bridge.plan.objects import name_of
+from bridge.session.lifeline import Over
+from bridge.session.tie import tie
 from bridge.tunnel.ssh import Connection, connect
 from bridge.tunnel.stream import StreamError
 
@@ -22,12 +27,15 @@ if TYPE_CHECKING:
     from bridge.plan.endpoint import Endpoint
     from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
+    from bridge.session.tie import Ends, Tie
     from bridge.tunnel.keys import SessionKeys
     from bridge.tunnel.loop import EventLoop
 
 TRY_EVERY = 0.05
 """Seconds between two tries: each is one small request to the API server, for about the second that a pod takes."""
 LOOK_EVERY = 1.0
+AGAIN_WITHIN = 3.0
+"""Seconds for each step of a try to connect again: the next try may find the network back."""
 
 
 def reach(
@@ -60,3 +68,25 @@ async def _until_connected(endpoint: Endpoint, keys: SessionKeys) -> Connection:
             if not (isinstance(error, StreamError) and error.passing):
                 raise
         await asyncio.sleep(TRY_EVERY)
+
+
+async def another_tie(cluster: Cluster, plan: Plan, ends: Ends, *, not_to: str = "") -> Tie:
+    """Tie up to the session's pod again, or to its successor; ``not_to``: the name of one that is on its way out.
+
+    Over when the session's objects are gone. BridgeError says why it can't be done now.
+    """
+    with cluster.anew(timeout=AGAIN_WITHIN) as fresh:
+        pod, endpoint = await asyncio.to_thread(_where_now, fresh, plan, not_to)
+        return await tie(pod, endpoint, ends, within=AGAIN_WITHIN)
+
+
+def _where_now(cluster: Cluster, plan: Plan, not_to: str) -> tuple[str, Endpoint]:
+    proxy = ProxyPod(
+        cluster, session=plan.session, replica_set=name_of(plan.proxy.replica_set), container=plan.container
+    )
+    pod = proxy.current(besides=not_to)
+    if pod is None and not proxy.is_wanted():
+        raise Over("its objects are gone")
+    if pod is None or not pod["spec"].get("nodeName"):
+        raise ClusterError("the proxy pod is being made anew")
+    return name_of(pod), portforward_endpoint(cluster, name_of(pod), plan.internal.ssh)

@@ -34,6 +34,25 @@ class RunRequest:
     image: str
     timeout: float
     run_init_containers: bool = False
+    grace: float = 30.0
+    """Seconds without this laptop after which the keeper puts the original back."""
+    hold: float = 10.0
+    """Seconds that a connection waits for a process that does not accept."""
+    keep_original: bool = False
+    """Only the traffic is swapped; the original keeps running."""
+    fallback: bool = False
+    """One replica of the original stays, and answers what the process does not within ``hold``."""
+    takeover: bool = False
+    """Take a target whose session is dead, or whose holder allows it."""
+    allow_takeover: bool = False
+    """Let others take the target from this session."""
+
+    @property
+    def left(self) -> int | None:
+        """How many replicas of the original are left running; None: all, untouched."""
+        if self.keep_original:
+            return None
+        return 1 if self.fallback else 0
 
 
 @dataclass(frozen=True, kw_only=True)

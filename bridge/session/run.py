@@ -2,9 +2,9 @@
 
     examine     what is there, what is allowed, what is in the way      nothing is changed
     intend      the objects to create, the undo record                  pure
-    act         record -> proxy pod -> tunnel -> sandbox -> process -> proxy Ready -> original out
-    supervise   until the process ends
-    put back    original in and Ready -> proxy pod gone -> record gone  on every way out
+    act         record -> proxy pod -> tunnel -> sandbox -> process -> proxy Ready -> Services narrowed -> original out
+    supervise   until the process ends; the tunnel is mended, and the swap begun anew, as often as it takes
+    put back    original in and Ready -> Services widened -> proxy pod gone         on every way out
 
 The sandbox and the event loop start first, and get ready while the cluster answers.
 """
@@ -24,25 +24,27 @@ from bridge.laptop.process import check_command
 from bridge.laptop.sandbox import sandbox
 from bridge.logs import register_secret
 from bridge.plan.names import ID_BYTES, session_id
+from bridge.plan.protection import Protection
 from bridge.session.examine import examine, original_environment
 from bridge.session.intend import Credentials, intend
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
+from bridge.session.watching import watched
 from bridge.tunnel.loop import EventLoop
 
 if TYPE_CHECKING:
-    from bridge.cluster import Cluster
     from bridge.session.act import Around
     from bridge.session.intend import Plan, Situation
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
+    from bridge.session.swap import Means, Swap
     from bridge.tunnel.keys import SessionKeys
 
 
 def run(request: RunRequest, narrator: Narrator) -> int:
     """Run the command in the cluster's place; return its exit code."""
     check_command(request.command, os.environ, str(Path.cwd()))
-    where, store = request.where, this_laptops_store()
+    where = request.where
     with Signals() as signals, sandbox() as box, EventLoop() as loop:
         loop.call(_import_action)
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
@@ -50,9 +52,13 @@ def run(request: RunRequest, narrator: Narrator) -> int:
                 situation = examine(cluster, request, narrator)
             box.ready()  # it had the time; a laptop that can't have one is told before anything changes
             from bridge.session.act import Around
+            from bridge.session.swap import Means
 
-            around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop, store=store)
-            return _session(around, cluster, situation)
+            around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop)
+            means = Means(
+                request=request, cluster=cluster, narrator=narrator, signals=signals, store=this_laptops_store()
+            )
+            return _session(around, means, situation)
 
 
 def _import_action() -> None:
@@ -61,48 +67,66 @@ def _import_action() -> None:
     import bridge.tunnel.keys  # noqa: F401
 
 
-def _session(around: Around, cluster: Cluster, situation: Situation) -> int:
+def _session(around: Around, means: Means, situation: Situation) -> int:
     from bridge.session.act import Action
+
+    first = [situation]  # a later swap looks for itself
+
+    def new_swap() -> Swap:
+        there = first.pop() if first else examine(means.cluster, means.request, means.narrator)
+        return _new_swap(means, there)
+
+    action = Action(around, means, new_swap)
+    with watched(means.narrator), action.swapped():
+        of_image = _of_image(means, situation, action.container)  # while the proxy pod starts
+        with action.tied() as report:
+            return action.run(report, of_image)
+
+
+def _new_swap(means: Means, situation: Situation) -> Swap:
+    """Decide on a swap; say what is to be known about it."""
+    from bridge.session.swap import Swap
     from bridge.tunnel.keys import make_session_keys
 
     keys, token = make_session_keys(), secrets.token_urlsafe(32)
     register_secret(token, keys.host_private, keys.client_private)
-    plan = _plan(around, cluster, situation, keys, token)
+    plan = _plan(means, situation, keys, token)
     for note in plan.notes:
-        around.narrator.note(note)
-    action = Action(around, cluster, plan, keys, token)
-    with action.claimed(), action.proxied():
-        of_image = _of_image(around, cluster, situation, plan)  # while the proxy pod starts
-        with action.connected() as (connection, keeper), action.joined(connection, keeper):
-            return action.run(keeper.report, of_image)
+        means.narrator.note(note)
+    if plan.protection is Protection.WATCHDOG:
+        means.narrator.note(
+            "protection: watchdog (puts the original back if bridge is killed). You may not create roles here, so if "
+            "this laptop is gone nobody does: then run `bridge restore`, or have `bridge install` run beforehand"
+        )
+    return Swap(means, plan, keys, token)
 
 
-def _plan(around: Around, cluster: Cluster, situation: Situation, keys: SessionKeys, token: str) -> Plan:
+def _plan(means: Means, situation: Situation, keys: SessionKeys, token: str) -> Plan:
     """Return the plan that the cluster's admission agrees with; raise what it says to that, before anything changes."""
     credentials = Credentials(host_key=keys.host_private, authorized_keys=keys.client_public, token=token)
     decide = partial(
-        intend, around.request, situation, session=session_id(secrets.token_bytes(ID_BYTES)), credentials=credentials
+        intend, means.request, situation, session=session_id(secrets.token_bytes(ID_BYTES)), credentials=credentials
     )
     plan = decide()
     if not situation.may("create", "pods"):
         return plan
-    with around.signals.interruptible():
+    with means.signals.interruptible():
         try:
-            ask_admission(cluster, plan.proxy.replica_set)
+            ask_admission(means.cluster, plan.proxy.replica_set)
         except Rejected as error:
             if error.by is not Rejection.LIMIT_RANGE or situation.workload is None:
                 raise
             plan = decide(keep_resources=True)
-            ask_admission(cluster, plan.proxy.replica_set)
+            ask_admission(means.cluster, plan.proxy.replica_set)
     return plan
 
 
-def _of_image(around: Around, cluster: Cluster, situation: Situation, plan: Plan) -> bytes | None:
+def _of_image(means: Means, situation: Situation, container: str) -> bytes | None:
     """Return the running original's environment: only there is what its image sets."""
     if situation.workload is None:
         return None
     if not situation.may("create", "pods/exec"):
-        around.narrator.note("what the image sets in the environment is not known: pods/exec is not allowed")
+        means.narrator.note("what the image sets in the environment is not known: pods/exec is not allowed")
         return None
-    with around.signals.interruptible():
-        return original_environment(cluster, situation.workload, plan.container, around.narrator)
+    with means.signals.interruptible():
+        return original_environment(means.cluster, situation.workload, container, means.narrator)

@@ -34,6 +34,8 @@ class LocalSession:
     pid: int
     started: str
     undo: str | None
+    kubeconfig: str | None = None
+    """The file that was named; None: as kubectl finds it."""
 
     def is_alive(self) -> bool:
         """Whether the bridge that held this session still runs on this laptop."""

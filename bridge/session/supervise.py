@@ -5,7 +5,7 @@ SIGINT, at a terminal          nothing: the terminal sent it to the process as w
 SIGINT, no terminal            passed on
 SIGINT, 3 within 2 s           the process is ended: the user means it
 SIGTERM, SIGHUP                passed on; what has not ended after the grace time is killed
-the tunnel is lost             the process is ended with SIGTERM, as above
+the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above
 the process ended              the end, with its exit code
 """
 
@@ -16,9 +16,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from bridge.session.inbox import Exited, Happened, Ready, SignalCame, TunnelLost
+from bridge.session.inbox import Exited, Happened, Ready, SessionOver, SignalCame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
 
@@ -60,7 +62,7 @@ class Watch:
                 return self._interrupted(now)
             case SignalCame(number):
                 return self._ending(now, number)
-            case TunnelLost():
+            case SessionOver():
                 return self._ending(now, signal.SIGTERM)
             case _:
                 return self, None
@@ -88,21 +90,29 @@ class Running(Protocol):
         """End the process and everything that it started."""
 
 
-def supervise(process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool) -> int:
-    """Wait until the process has ended, doing what the table says; return its exit code."""
+def supervise(
+    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, renew: Callable[[str], bool]
+) -> int:
+    """Wait until the process has ended, doing what the table says; return its exit code.
+
+    ``renew`` gets why the session is over, and says whether it could be begun anew.
+    """
     watch = Watch(at_terminal=at_terminal)
     while True:
         happened = inbox.get(deadline=watch.kill_at)
         if isinstance(happened, Exited):
             return happened.code
-        if isinstance(happened, TunnelLost):
-            narrator.warn(f"the connection to the proxy pod is lost: {happened.reason}; ending the process")
-        watch, action = watch.after(happened, time.monotonic())
-        act(action, process, narrator)
+        watch = _handle(watch, happened, process, narrator, renew)
 
 
 def wait_until_ready(
-    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, patience: float
+    process: Running,
+    inbox: Inbox,
+    narrator: Narrator,
+    *,
+    at_terminal: bool,
+    patience: float,
+    renew: Callable[[str], bool],
 ) -> int | None:
     """Wait until the process accepts (None) or has ended first (its exit code). Says so when it takes long."""
     watch = Watch(at_terminal=at_terminal)
@@ -118,8 +128,17 @@ def wait_until_ready(
             say_at = None
             narrator.warn("the process does not accept connections yet; until it does, the original keeps answering")
             continue
-        watch, action = watch.after(happened, time.monotonic())
-        act(action, process, narrator)
+        watch = _handle(watch, happened, process, narrator, renew)
+
+
+def _handle(
+    watch: Watch, happened: Happened | None, process: Running, narrator: Narrator, renew: Callable[[str], bool]
+) -> Watch:
+    if isinstance(happened, SessionOver) and renew(happened.reason):
+        return watch
+    watch, action = watch.after(happened, time.monotonic())
+    act(action, process, narrator)
+    return watch
 
 
 def act(action: Action, process: Running, narrator: Narrator) -> None:

@@ -45,7 +45,8 @@ class Inbound:
     """Listens in the pod and relays. ``async with Inbound(connection, ports, dial): ...``, on the loop.
 
     ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
-    port (again); without it a refused connection is not held.
+    port (again); without it a refused connection is not held. ``fallback`` connects to who answers the pod's port
+    instead of a process that did not accept within ``hold`` seconds.
     """
 
     def __init__(
@@ -55,13 +56,17 @@ class Inbound:
         dial: Dial,
         *,
         wait_accepting: Callable[[int], Awaitable[None]] | None = None,
+        fallback: Dial | None = None,
         hold: float = HOLD,
     ) -> None:
         self._connection = connection
         self._ports = tuple(ports)
         self._dial = dial
         self._wait_accepting = wait_accepting
+        self._fallback = fallback
         self._hold = hold
+        self.taken = 0
+        """Connections that somebody has answered."""
         self._dialling: set[asyncio.Task[None]] = set()
         self._ends: set[_Dialled] = set()
 
@@ -96,20 +101,24 @@ class Inbound:
         """Connections that wait for the process."""
         return len(self._dialling)
 
+    @property
+    def open(self) -> int:
+        """Connections that are being answered."""
+        return len(self._ends)
+
     def _to(self, port: PortMap) -> Callable[[Incoming], None]:
         def on_channel(incoming: Incoming) -> None:
-            task = asyncio.get_running_loop().create_task(self._connect(incoming, port.laptop))
+            task = asyncio.get_running_loop().create_task(self._connect(incoming, port))
             self._dialling.add(task)
             task.add_done_callback(self._dialling.discard)
 
         return on_channel
 
-    async def _connect(self, incoming: Incoming, port: int) -> None:
+    async def _connect(self, incoming: Incoming, port: PortMap) -> None:
         try:
-            async with asyncio.timeout(self._hold if self._wait_accepting else None):
-                end = await self._dial_until_accepted(port)
+            end = await self._answering(port)
         except (OSError, TimeoutError) as error:
-            log.debug("a connection to port %d of the process: %s", port, error)
+            log.debug("a connection to port %d of the process: %s", port.laptop, error)
             incoming.refuse("the process does not accept connections")
             return
         except asyncio.CancelledError:
@@ -118,6 +127,20 @@ class Inbound:
         if end.gone or incoming.accept(End(end)) is None:
             end.reset()
             incoming.refuse("the process closed the connection")
+        else:
+            self.taken += 1
+
+    async def _answering(self, port: PortMap) -> _Dialled:
+        """Connect to the process, or to who stands in for it."""
+        try:
+            async with asyncio.timeout(self._hold if self._wait_accepting else None):
+                return await self._dial_until_accepted(port.laptop)
+        except (OSError, TimeoutError):
+            if self._fallback is None:
+                raise
+        _, end = await self._fallback(lambda: _Dialled(self._ends), LAPTOP, port.pod)
+        assert isinstance(end, _Dialled)
+        return end
 
     async def _dial_until_accepted(self, port: int) -> _Dialled:
         while True:

@@ -25,6 +25,14 @@ POD = "127.0.0.1"
 """The keeper listens on the pod's loopback, reached by a channel."""
 
 
+class Refused(TunnelError):
+    """The keeper ends the connection; ``reason`` is what it says."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Keeper(asyncio.Protocol):
     """A control connection. `open_keeper` makes one that has its report."""
 
@@ -33,13 +41,19 @@ class Keeper(asyncio.Protocol):
         *,
         is_ready: Callable[[], Awaitable[bool]],
         on_listening: Callable[[tuple[int, ...]], object] | None = None,
+        on_guard: Callable[[messages.Guard], object] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.reported: asyncio.Future[messages.Report] = loop.create_future()
         self.closed: asyncio.Future[TunnelError | None] = loop.create_future()
         """Resolves to why the connection ended; None when we closed it."""
+        self.ending: asyncio.Future[None] = loop.create_future()
+        """Resolves when the pod was told to end, and another may be there soon."""
+        self.round_trip = 0.0
+        """Seconds that the latest echo took."""
         self._is_ready = is_ready
         self._on_listening = on_listening
+        self._on_guard = on_guard
         self._transport: Any = None
         self._decoder = messages.Decoder(messages.MAX_REPORT_LINE)
         self._pings: dict[int, asyncio.Future[None]] = {}
@@ -69,7 +83,8 @@ class Keeper(asyncio.Protocol):
             await answered
         finally:
             self._pings.pop(number, None)
-        return time.perf_counter() - started
+        self.round_trip = time.perf_counter() - started
+        return self.round_trip
 
     def close(self) -> None:
         """Close; probes are answered no more."""
@@ -95,7 +110,7 @@ class Keeper(asyncio.Protocol):
             for message in self._decoder.feed(data):
                 self._take(message)
         except messages.WireError as error:
-            self._fail(f"the keeper says what this bridge does not understand: {error}")
+            self._fail(TunnelError(f"the keeper says what this bridge does not understand: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: tell everyone who waits."""
@@ -123,11 +138,19 @@ class Keeper(asyncio.Protocol):
             case messages.Pong(id=number) if number in self._pings:
                 if not self._pings[number].done():
                     self._pings[number].set_result(None)
-            case messages.Listening(ports=ports):
-                if self._on_listening is not None:
-                    self._on_listening(ports)
             case messages.Refused(reason=reason):
-                self._fail(f"the keeper ends the connection: {reason}")
+                self._fail(Refused(f"the keeper ends the connection: {reason}", reason=reason))
+            case _:
+                self._take_news(message)
+
+    def _take_news(self, message: messages.Message) -> None:
+        match message:
+            case messages.Listening(ports=ports) if self._on_listening is not None:
+                self._on_listening(ports)
+            case messages.Guard() if self._on_guard is not None:
+                self._on_guard(message)
+            case messages.Ending() if not self.ending.done():
+                self.ending.set_result(None)
             case _:
                 log.debug("the keeper says %s, which nobody waits for", type(message).__name__)
 
@@ -142,8 +165,8 @@ class Keeper(asyncio.Protocol):
     def _say(self, message: messages.Message) -> None:
         self._transport.write(messages.render(message))
 
-    def _fail(self, reason: str) -> None:
-        self._reason = self._reason or TunnelError(reason)
+    def _fail(self, reason: TunnelError) -> None:
+        self._reason = self._reason or reason
         self._transport.abort()
 
     def _gone(self) -> TunnelError:
@@ -157,14 +180,16 @@ async def open_keeper(
     *,
     is_ready: Callable[[], Awaitable[bool]],
     on_listening: Callable[[tuple[int, ...]], object] | None = None,
+    on_guard: Callable[[messages.Guard], object] | None = None,
 ) -> Keeper:
     """Connect to the keeper and get its report. TunnelError when it does not answer, or refuses us.
 
     ``dial``: `Connection.create_connection`. ``is_ready`` is asked for each of the kubelet's probes, and may take as
     long as the process needs (the keeper gives up by itself). ``on_listening``: the ports that other containers of the
-    pod have open on its loopback, whenever they change.
+    pod have open on its loopback, whenever they change. ``on_guard``: how it stands with what restores the target when
+    this laptop is gone, whenever that changes.
     """
-    keeper = Keeper(is_ready=is_ready, on_listening=on_listening)
+    keeper = Keeper(is_ready=is_ready, on_listening=on_listening, on_guard=on_guard)
     try:
         await dial(lambda: keeper, POD, port)
     except OSError as error:

@@ -68,6 +68,7 @@ class EventLoop:
             return
         if self._thread.is_alive():
             self.run(_cancel_tasks())
+            self.run(self.loop.shutdown_default_executor())
             self.call(self.loop.stop)
             self._thread.join()
         self.loop.close()

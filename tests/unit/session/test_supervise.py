@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from bridge.session.inbox import Exited, Happened, Inbox, SignalCame, TunnelLost
+from bridge.session.inbox import Exited, Happened, Inbox, SessionOver, SignalCame
 from bridge.session.supervise import GRACE, Kill, PassOn, Watch, supervise
 
 INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
@@ -49,8 +49,8 @@ def test_term_and_hup_are_passed_on_and_then_kill(happened: Happened, passed: si
     assert watch.after(None, watch.kill_at)[1] == Kill()
 
 
-def test_a_lost_tunnel_ends_the_process() -> None:
-    assert actions(Watch(at_terminal=True), (0, TunnelLost("gone"))) == [PassOn(signal.SIGTERM)]
+def test_a_session_that_is_over_and_can_not_be_renewed_ends_the_process() -> None:
+    assert actions(Watch(at_terminal=True), (0, SessionOver("taken"))) == [PassOn(signal.SIGTERM)]
 
 
 class Recorder:
@@ -71,9 +71,26 @@ class Recorder:
     done = note = warn = doing
 
 
-def test_supervise_returns_the_exit_code_of_the_process() -> None:
+def supervised(*happened: Happened, renews: bool = True) -> tuple[int, list[object]]:
+    """The exit code, and what was done to the process; what was renewed is in there as ``renew REASON``."""
     inbox, recorder = Inbox(), Recorder()
-    inbox.put(TERM)
-    inbox.put(Exited(143))
-    assert supervise(recorder, inbox, recorder, at_terminal=False) == 143
-    assert recorder.heard == [signal.SIGTERM]
+    for each in happened:
+        inbox.put(each)
+
+    def renew(reason: str) -> bool:
+        recorder.heard.append(f"renew {reason}")
+        return renews
+
+    return supervise(recorder, inbox, recorder, at_terminal=False, renew=renew), recorder.heard
+
+
+def test_supervise_returns_the_exit_code_of_the_process() -> None:
+    assert supervised(TERM, Exited(143)) == (143, [signal.SIGTERM])
+
+
+def test_a_session_that_is_over_is_renewed_and_the_process_goes_on() -> None:
+    assert supervised(SessionOver("restored"), Exited(0)) == (0, ["renew restored"])
+
+
+def test_a_session_that_can_not_be_renewed_ends_the_process() -> None:
+    assert supervised(SessionOver("taken"), Exited(143), renews=False) == (143, ["renew taken", signal.SIGTERM])

@@ -1,0 +1,49 @@
+"""What the keeper's guard says, and what that means for the session: who restores when this laptop is gone.
+
+armed                     said once: from now on the keeper restores after the grace time
+unarmed                   said, with the reason: the watchdog on this laptop is all there is
+restoring, restored       the session is over: the laptop was silent for too long
+taken                     the session is over: another one has the target
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.session.inbox import SessionOver
+from bridge.wire.messages import Guard, GuardState
+
+if TYPE_CHECKING:
+    from bridge.session.inbox import Inbox
+    from bridge.session.narrator import Narrator
+
+
+class Guarding:
+    """Takes the guard's word, on the event loop."""
+
+    def __init__(self, inbox: Inbox, narrator: Narrator, *, grace: float) -> None:
+        self._inbox = inbox
+        self._narrator = narrator
+        self._grace = grace
+        self.latest: Guard | None = None
+
+    def begin(self) -> None:
+        """Expect a new swap's guard."""
+        self.latest = None
+
+    def said(self, guard: Guard) -> None:
+        """Take what it says."""
+        if guard == self.latest:
+            return
+        self.latest = guard
+        match guard.state:
+            case GuardState.ARMED:
+                self._narrator.done(
+                    f"protection: keeper (puts the original back {self._grace:g} s after this laptop is gone)"
+                )
+            case GuardState.UNARMED:
+                self._narrator.warn(
+                    f"protection: watchdog only ({guard.reason}): if this laptop is gone, run `bridge restore`"
+                )
+            case _:
+                self._inbox.put(SessionOver(guard.reason or guard.state.value))

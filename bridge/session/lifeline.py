@@ -1,0 +1,156 @@
+"""Keeps the session tied to its proxy pod: notices when the tie is lost, and makes another.
+
+    noticed                                        done
+    ---------------------------------------------  ------------------------------------------------------------------
+    the stream or SSH ended                        another tie, tried again and again with jittered pauses
+    no echo for some seconds                       the same; the old one is taken back if it answers first
+    the pod was told to end (deleted, drained)     the same, to its successor; the old one serves until then
+    the session is over in the cluster             told to the main thread, which begins it anew or ends the process
+
+It never gives up by itself: a laptop that sleeps, a cable that is out, an API server that restarts come back. The
+process does not notice: what it opens meanwhile waits in the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.errors import BridgeError, TunnelError
+from bridge.plan.backoff import delays
+from bridge.session.inbox import SessionOver
+from bridge.wire.messages import OVER_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bridge.session.inbox import Inbox
+    from bridge.session.narrator import Narrator
+    from bridge.session.tie import Tie, Trouble
+    from bridge.tunnel.line import Line
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+"""Seconds between two tries. Two seconds at the most: when the network is back, somebody waits."""
+
+Another: TypeAlias = "Callable[[str], Awaitable[Tie]]"
+"""Make a tie; not to the pod of this name (empty: to any). Over, or BridgeError: try again."""
+
+
+class Over(Exception):
+    """The session has ended in the cluster; the text says how."""
+
+
+class Lifeline:
+    """See the module's docstring; on the event loop."""
+
+    def __init__(self, line: Line, another: Another, inbox: Inbox, narrator: Narrator) -> None:
+        self._line = line
+        self._another = another
+        self._inbox = inbox
+        self._narrator = narrator
+        self._task: asyncio.Task[None] | None = None
+        self.tie: Tie | None = None
+        self.state = "connected"
+
+    async def hold(self, tie: Tie) -> None:
+        """Use this tie from now on, and keep the line up, until `release`."""
+        await self._stop()
+        self._use(tie)
+        self._task = asyncio.get_running_loop().create_task(self._keep(tie))
+
+    async def let_be(self) -> None:
+        """Mend it no more: the session ends."""
+        await self._stop()
+
+    async def release(self) -> None:
+        """Let go of it."""
+        await self._stop()
+        self._line.close()
+        if self.tie is not None:
+            await self.tie.close()
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _use(self, tie: Tie) -> None:
+        self.state = "connected"
+        self.tie = tie
+        self._line.use(tie.connection)
+
+    async def _keep(self, tie: Tie) -> None:
+        try:
+            while trouble := await tie.trouble():
+                tie = await self._mended(tie, trouble)
+        except Over as over:
+            self.state = "over"
+            self._line.lose()
+            self._inbox.put(SessionOver(str(over)))
+
+    async def _mended(self, tie: Tie, trouble: Trouble) -> Tie:
+        """Return a tie that works. Over when the session has ended in the cluster."""
+        if trouble.refused:
+            raise_if_over(trouble.refused)
+        began = time.monotonic()
+        self._narrator.warn(f"{trouble.reason}; the process goes on, reconnecting")
+        self.state = "reconnecting"
+        if not trouble.goes_on:
+            self._line.lose()
+        async with _revival(tie, trouble) as revived:
+            new = await self._tried(tie, trouble, revived)
+        if new is not tie:
+            tie.abort()
+        self._use(new)
+        took = time.monotonic() - began
+        again = "answers again" if new is tie else f"connected again to {new.pod}"
+        self._narrator.done(f"{again} after {took:.1f} s")
+        return new
+
+    async def _tried(self, tie: Tie, trouble: Trouble, revived: asyncio.Event) -> Tie:
+        for pause in delays(first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random):
+            try:
+                return await self._another(tie.pod if trouble.goes_on else "")
+            except (BridgeError, OSError, TimeoutError) as error:
+                self._narrator.doing(f"reconnecting: {error}")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await revived.wait()
+            if revived.is_set():
+                return tie
+        raise AssertionError("pauses do not end")
+
+
+class _revival:  # noqa: N801  # used as a function
+    """Watches whether a silent tie answers after all: an event, set then."""
+
+    def __init__(self, tie: Tie, trouble: Trouble) -> None:
+        self._tie = tie
+        self._wanted = trouble.silent
+        self._event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> asyncio.Event:
+        if self._wanted:
+            self._task = asyncio.get_running_loop().create_task(self._answer())
+        return self._event
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _answer(self) -> None:
+        with contextlib.suppress(TunnelError):
+            await self._tie.keeper.ping()
+            self._event.set()
+
+
+def raise_if_over(reason: str) -> None:
+    """Raise Over if the keeper's reason to refuse means that the session has ended."""
+    if reason.startswith(OVER_REASONS):
+        raise Over(reason)

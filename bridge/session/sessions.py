@@ -1,0 +1,175 @@
+"""The sessions of a namespace, as the cluster shows them to anybody, from any machine.
+
+Four things tell of a session: the undo record on its target, its Lease, its ReplicaSet, and its id in the selector of a
+Service. Any of them may be missing: a session that was killed between two steps is found, and cleared, all the same.
+Secrets are not listed: that would take the right to read them all.
+
+Whether a session is alive, as far as can be told; the first row that applies:
+
+    its bridge runs on this laptop              alive
+    its bridge ran on this laptop, and is gone  dead
+    its Lease was renewed in time               alive: heartbeats come through its tunnel
+    its Lease has expired                       dead
+    (no Lease) its proxy pod is Ready           alive: the pod's probe is answered by the process, through the tunnel
+    it has no proxy pod, and is not young       dead
+    otherwise                                   unknown: it may just start, or its laptop sleeps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bridge.cluster.errors import MissingRight
+from bridge.cluster.trouble import is_ready
+from bridge.plan.objects import HOLDER_ANNOTATION, TARGET_ANNOTATION, annotations_of, labels_of, name_of
+from bridge.plan.target import WorkloadKind
+from bridge.plan.undo import record_of
+from bridge.session.claims import claims_in
+from bridge.session.store import this_laptops_store
+from bridge.wire.marks import SESSION_LABEL
+
+if TYPE_CHECKING:
+    from bridge.cluster import Cluster
+    from bridge.plan.lease import Claim
+    from bridge.plan.objects import Object
+    from bridge.wire.undo import UndoRecord
+
+YOUNG = timedelta(seconds=60)
+"""A session of that age may just not have its proxy pod yet."""
+
+
+class Life(Enum):
+    """Whether a session is alive; see the module's docstring."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A session. ``record`` and ``claim`` are None where they are missing (or it has no target).
+
+    ``services``: those that are narrowed to it. ``since``: RFC 3339. ``heartbeat``: seconds since the latest one, None
+    where nobody tells.
+    """
+
+    session: str
+    namespace: str
+    target: str
+    holder: str
+    since: str
+    life: Life
+    protection: str
+    heartbeat: float | None
+    services: tuple[str, ...]
+    record: UndoRecord | None
+    claim: Claim | None
+
+    def __str__(self) -> str:
+        return f"{self.target or 'a proxy pod without target'} (session {self.session} of {self.holder})"
+
+
+def find_sessions(cluster: Cluster) -> list[Found]:
+    """Find all sessions of the cluster's namespace."""
+    namespace = cluster.namespace
+    workloads, owned, pods, claims, services = cluster.gather(
+        lambda: [item for kind in WorkloadKind for item in cluster.list_(kind.path(namespace))],
+        lambda: cluster.list_(WorkloadKind.REPLICA_SET.path(namespace), label_selector=SESSION_LABEL),
+        lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=SESSION_LABEL),
+        lambda: claims_in(cluster, label_selector=SESSION_LABEL),
+        lambda: _services(cluster),
+    )
+    traces = _Traces(
+        records={record.session: record for item in workloads if (record := record_of(item))},
+        claims={claim.session: claim for claim in claims},
+        owned={labels_of(item)[SESSION_LABEL]: item for item in owned},
+        services=_by_session(services),
+        pods=_by_label(pods),
+        local={local.session: local.is_alive() for local in this_laptops_store().sessions()},
+        now=cluster.now(),
+    )
+    return [traces.found(session, namespace) for session in traces.sessions()]
+
+
+def _services(cluster: Cluster) -> list[Object]:
+    try:
+        return cluster.list_(f"/api/v1/namespaces/{cluster.namespace}/services")
+    except MissingRight:
+        return []
+
+
+def _by_session(services: list[Object]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for service in services:
+        session = (service["spec"].get("selector") or {}).get(SESSION_LABEL)
+        if session:
+            found.setdefault(session, []).append(name_of(service))
+    return found
+
+
+def _by_label(pods: list[Object]) -> dict[str, list[Object]]:
+    found: dict[str, list[Object]] = {}
+    for pod in pods:
+        found.setdefault(labels_of(pod)[SESSION_LABEL], []).append(pod)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Traces:
+    """What was found, each by session."""
+
+    records: dict[str, UndoRecord]
+    claims: dict[str, Claim]
+    owned: dict[str, Object]
+    services: dict[str, list[str]]
+    pods: dict[str, list[Object]]
+    local: dict[str, bool]
+    now: datetime
+
+    def sessions(self) -> list[str]:
+        return list(dict.fromkeys([*self.records, *self.claims, *self.owned, *self.services]))
+
+    def found(self, session: str, namespace: str) -> Found:
+        record, claim, owned = self.records.get(session), self.claims.get(session), self.owned.get(session)
+        marks = annotations_of(owned) if owned else {}
+        since = record.since if record else claim.acquired if claim else _created(owned)
+        return Found(
+            session=session,
+            namespace=namespace,
+            target=record.target if record else claim.target if claim else marks.get(TARGET_ANNOTATION, ""),
+            holder=record.holder if record else claim.holder if claim else marks.get(HOLDER_ANNOTATION, "somebody"),
+            since=since,
+            life=self._life(session, since),
+            protection=claim.protection if claim else "",
+            heartbeat=claim.age(self.now) if claim else None,
+            services=tuple(self.services.get(session, ())),
+            record=record,
+            claim=claim,
+        )
+
+    def _life(self, session: str, since: str) -> Life:
+        if session in self.local:
+            return Life.ALIVE if self.local[session] else Life.DEAD
+        if claim := self.claims.get(session):
+            return Life.ALIVE if claim.is_live(self.now) else Life.DEAD
+        pods = self.pods.get(session, [])
+        if any(is_ready(pod) for pod in pods):
+            return Life.ALIVE
+        if not pods and _age(since, self.now) > YOUNG:
+            return Life.DEAD
+        return Life.UNKNOWN
+
+
+def _created(item: Object | None) -> str:
+    return str(item["metadata"]["creationTimestamp"]) if item else ""
+
+
+def _age(since: str, now: datetime) -> timedelta:
+    try:
+        return now - datetime.fromisoformat(since)
+    except (ValueError, TypeError):  # written by hand, or not known
+        return timedelta()

@@ -1,0 +1,231 @@
+"""A swap: what one claim changes in the cluster, step by step, and its way back.
+
+    claim      undo record on disk -> Secret, the root of all objects -> Lease -> undo record on the target
+    create     the keeper's account and rights, and the proxy pod
+    take       Services narrowed to the proxy pod -> the original scaled down to what is left of it
+    undo       the original up again and Ready -> Services widened -> proxy pod and all other objects gone -> Lease
+
+A session has one swap after another, should the cluster end one of them while the laptop is away. Whatever of it is
+there, `undo` undoes; it may be called at any step, and again.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.cluster.errors import ApiError
+from bridge.errors import BridgeError
+from bridge.session import traffic
+from bridge.session.changes import (
+    PATIENCE,
+    Target,
+    address_of_original,
+    create_objects,
+    create_root,
+    delete_objects,
+    remove_objects,
+    wait_until_back,
+    wait_until_out,
+)
+from bridge.session.claims import claim_lease, release_lease
+from bridge.session.steps import reached
+from bridge.session.store import LocalSession, Store, process_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.cluster import Cluster
+    from bridge.plan.objects import Object
+    from bridge.session.intend import Plan
+    from bridge.session.narrator import Narrator
+    from bridge.session.request import RunRequest
+    from bridge.session.signals import Signals
+    from bridge.tunnel.keys import SessionKeys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a swap works with."""
+
+    request: RunRequest
+    cluster: Cluster
+    narrator: Narrator
+    signals: Signals
+    store: Store
+
+
+class Parting(Protocol):
+    """What still hangs on the proxy pod when the session ends."""
+
+    def hand_over(self, original: str) -> None:
+        """Have the original at this address (empty: none) answer what still comes to the proxy pod."""
+
+    def begin(self) -> None:
+        """Expect the proxy pod to end."""
+
+    def finish(self) -> None:
+        """Let what is open come to its end, for some seconds, and let go of the proxy pod."""
+
+
+class Swap:
+    """See the module's docstring. ``keys`` and ``token`` are those of its proxy pod."""
+
+    def __init__(self, means: Means, plan: Plan, keys: SessionKeys, token: str) -> None:
+        self._request = means.request
+        self._cluster = means.cluster
+        self._narrator = means.narrator
+        self._signals = means.signals
+        self._store = means.store
+        self.plan = plan
+        self.keys = keys
+        self.token = token
+        self._target = Target(means.cluster, plan.record) if plan.record else None
+        self._root: Object | None = None
+        self._taken = False
+        self._pod = ""
+        self._undone = False
+
+    # ---- in -------------------------------------------------------------------------------------------------------
+    def claim(self) -> None:
+        """Make the target ours. TargetError when it is somebody else's by now."""
+        plan, cluster = self.plan, self._cluster
+        self._record()
+        reached("recorded")
+        self._root = create_root(cluster, plan.secret)
+        reached("rooted")
+        if plan.lease:
+            claim_lease(cluster, plan.lease, self._root, replacing=plan.replacing)
+        reached("leased")
+        if self._target:
+            self._target.claim(replacing=plan.replacing)
+        reached("claimed")
+
+    def create(self) -> None:
+        """Create the proxy pod, and what guards it."""
+        assert self._root is not None
+        refusal = create_objects(self._cluster, self._root, self.plan.proxy.replica_set, self.plan.guard)
+        if refusal:
+            self._narrator.warn(f"the keeper gets no rights of its own: {refusal}")
+        reached("created")
+
+    def take(self, pod: str) -> None:
+        """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out."""
+        if self._target is None:
+            return
+        self._taken = True
+        self._pod = pod
+        self._narrow(pod)
+        reached("narrowed")
+        left = self._request.left
+        workload = self._target.take_out(left, lambda record: self._record(record.render()))
+        reached("scaled")
+        if left == 0:
+            wait_until_out(self._cluster, workload, self._narrator)
+        self._forget_replaced()
+
+    def _narrow(self, pod: str) -> None:
+        services, cluster = self.plan.services, self._cluster
+        traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
+        traffic.narrow(cluster, services, self.plan.session)
+        alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
+        if services and alone and self._request.left is not None:
+            traffic.settle(cluster)
+
+    def _forget_replaced(self) -> None:
+        """Remove what the session that was replaced had: nothing is sent there any more."""
+        if self.plan.replacing:
+            delete_objects(self._cluster, self.plan.replacing)
+            self._store.remove(self.plan.replacing)
+
+    def stand_in(self) -> str:
+        """Return the address of a replica of the original that is Ready, empty if there is none."""
+        workload = self._target.current() if self._target else None
+        return address_of_original(self._cluster, workload) if workload else ""
+
+    # ---- and out --------------------------------------------------------------------------------------------------
+    def undo(self, parting: Parting | None = None) -> None:
+        """Undo all of it; once done, doing it again does nothing.
+
+        ``parting``: what still hangs on the proxy pod. BridgeError when the cluster can't be reached; it says what will
+        happen then.
+        """
+        if self._undone:
+            return
+        with self._saying_how_to_finish():
+            if self._target and self._root:
+                self._put_back(self._target, parting)
+            if self._root:
+                self._remove(parting)
+            if self.plan.lease:
+                release_lease(self._cluster.patient(PATIENCE), self.plan.lease["metadata"]["name"], self.plan.session)
+        self._store.remove(self.plan.session)
+        self._undone = True
+
+    def _put_back(self, target: Target, parting: Parting | None) -> None:
+        self._signals.forget()
+        if self._taken:
+            self._narrator.doing(f"putting {self.plan.target} back")
+        workload = target.put_back()
+        reached("put back")
+        back = False
+        if self._taken and workload:
+            back = wait_until_back(
+                self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout
+            )
+        if back and workload and parting:
+            parting.hand_over(address_of_original(self._cluster, workload))
+        traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
+        if back:
+            traffic.wait_until_sent_to_others(self._cluster, self.plan.services, self._pod, self._narrator)
+        reached("widened")
+
+    def _remove(self, parting: Parting | None) -> None:
+        """Remove the objects. The proxy pod stays until we have let go of it: nothing of what comes is refused."""
+        if parting:
+            parting.begin()
+        delete_objects(self._cluster.patient(PATIENCE), self.plan.session)
+        if parting:
+            parting.finish()
+        remove_objects(self._cluster, self.plan.session, self._narrator)
+        self._narrator.done("everything of this session is removed from the cluster")
+
+    # ---- the record on disk ---------------------------------------------------------------------------------------
+    def _record(self, undo: str | None = None) -> None:
+        """Write what undoes this session to the disk."""
+        plan = self.plan
+        local = LocalSession(
+            session=plan.session,
+            context=self._cluster.context,
+            server=self._cluster.server,
+            namespace=plan.namespace,
+            target=plan.target or None,
+            pid=os.getpid(),
+            started=process_start(os.getpid()) or "",
+            undo=undo or (plan.record.render() if plan.record else None),
+            kubeconfig=self._request.where.kubeconfig,
+        )
+        self._store.write(local)
+
+    @contextmanager
+    def _saying_how_to_finish(self) -> Iterator[None]:
+        """A restore that fails (the cluster is out of reach) ends with what finishes it."""
+        try:
+            yield
+        except BridgeError as error:
+            if isinstance(error, ApiError) and error.status == 404:
+                return  # the namespace is gone, and all of it
+            target = f" {self.plan.target}" if self.plan.target else ""
+            where = f"--namespace {self.plan.namespace} --context {self._cluster.context}"
+            raise type(error)(
+                f"not everything could be put back: {error.message}",
+                hint=f"{self._who_finishes()} from any machine: bridge restore{target} {where}",
+                exit_code=error.exit_code,
+            ) from error
+
+    def _who_finishes(self) -> str:
+        if self.plan.guard:
+            return f"The keeper in the cluster does it after {self._request.grace:g} s; or,"
+        return "When the cluster answers again,"

@@ -1,0 +1,151 @@
+"""A tie: one connection to the proxy pod, with all that hangs on it and goes with it.
+
+    connection    SSH, on a stream through the API server
+    keeper        its control connection: report, probes, heartbeats, the guard's word
+    inbound       the pod's ports, listened on through this connection
+
+What outlives it (the process, the sandbox, the relays of outgoing connections) is in ``joined``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.errors import TunnelError
+from bridge.tunnel.heartbeat import until_silent
+from bridge.tunnel.keeper import Keeper, Refused, open_keeper
+from bridge.tunnel.ssh import Connection, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from typing import Any
+
+    from bridge.plan.endpoint import Endpoint
+    from bridge.tunnel.inbound import Inbound
+    from bridge.tunnel.keys import SessionKeys
+    from bridge.wire.messages import Guard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """What the two ends of a tie need: the pod's ports and secrets, and who answers on the laptop."""
+
+    ssh_port: int
+    keeper_port: int
+    keys: SessionKeys
+    token: str
+    is_ready: Callable[[], Awaitable[bool]]
+    on_guard: Callable[[Guard], object]
+    inbound: Callable[[Connection], Sequence[Inbound]]
+
+
+class Tie:
+    """See the module's docstring. On the event loop; made by ``tie``."""
+
+    def __init__(self, pod: str, connection: Connection, keeper: Keeper, inbound: Sequence[Inbound]) -> None:
+        self.pod = pod
+        self.connection = connection
+        self.keeper = keeper
+        self.inbound = inbound
+
+    async def trouble(self) -> Trouble | None:
+        """Wait until something is wrong with it; None when we have closed it."""
+        waits = (
+            _ended(self.connection.closed),
+            _ended(self.keeper.closed),
+            self._told_to_end(),
+            self._silent(),
+        )
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return next(task.result() for task in tasks if task in done)
+
+    async def close(self) -> None:
+        """Say goodbye, and close; what is open is reset."""
+        for inbound in self.inbound:
+            await inbound.stop()
+        self.connection.close()
+        await self.connection.closed
+
+    def abort(self) -> None:
+        """Drop it: there is nobody at its other end, or another has taken its place."""
+        self.connection.abort()
+
+    async def _told_to_end(self) -> Trouble:
+        await asyncio.shield(self.keeper.ending)
+        return Trouble("the proxy pod was told to end", goes_on=True)
+
+    async def _silent(self) -> Trouble | None:
+        try:
+            await until_silent(self.keeper)
+        except TunnelError as error:
+            return Trouble.of(error)
+        return Trouble("the proxy pod does not answer any more", silent=True)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a tie.
+
+    ``silent``: it may still come to life. ``goes_on``: it works for some moments more. ``refused``: the keeper's reason
+    for ending it, empty if it was not the keeper.
+    """
+
+    reason: str
+    silent: bool = False
+    goes_on: bool = False
+    refused: str = ""
+
+    @classmethod
+    def of(cls, error: TunnelError) -> Trouble:
+        """Take what ended a connection."""
+        return cls(error.message, refused=error.reason if isinstance(error, Refused) else "")
+
+
+async def _ended(closed: asyncio.Future[TunnelError | None]) -> Trouble | None:
+    error = await asyncio.shield(closed)
+    return None if error is None else Trouble.of(error)
+
+
+async def tie(pod: str, endpoint: Endpoint, ends: Ends, *, within: float) -> Tie:
+    """Tie up to the pod. TunnelError says why not (`StreamError.passing`: try again?)."""
+    connection = await connect(endpoint, ends.keys, within=within)
+    return await finish(pod, connection, ends, within=within)
+
+
+async def finish(pod: str, connection: Connection, ends: Ends, *, within: float) -> Tie:
+    """Make a connection a tie: the keeper, then the ports."""
+    inbound = ends.inbound(connection)
+    try:
+        keeper = await _in_time(_keeper(connection, ends), within)
+        await _in_time(_started(inbound), within)
+    except BaseException:
+        connection.close()
+        raise
+    return Tie(pod, connection, keeper, inbound)
+
+
+async def _keeper(connection: Connection, ends: Ends) -> Keeper:
+    return await open_keeper(
+        connection.create_connection, ends.keeper_port, ends.token, is_ready=ends.is_ready, on_guard=ends.on_guard
+    )
+
+
+async def _started(inbound: Sequence[Inbound]) -> None:
+    for each in inbound:
+        await each.start()
+
+
+async def _in_time(step: Coroutine[Any, Any, Any], within: float) -> Any:
+    try:
+        async with asyncio.timeout(within):
+            return await step
+    except TimeoutError as error:
+        raise TunnelError(f"the proxy pod's keeper did not answer within {within:g} s") from error

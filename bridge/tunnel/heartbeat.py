@@ -1,0 +1,31 @@
+"""The heartbeat: an echo of the keeper, through all of the data path, every few seconds.
+
+It tells both ends about each other. The laptop learns that the stream went silent (a laptop that slept, a Wi-Fi that
+changed, a load balancer that drops packets: nobody else says so); the keeper learns that the laptop is there, and
+restores when it is not.
+
+Noticed after ``EVERY + SILENT`` seconds at the latest. They are counted by a clock that stands still while the laptop
+sleeps, so the first echo after it wakes has its full time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.tunnel.keeper import Keeper
+
+EVERY = 2.0
+SILENT = 6.0
+
+
+async def until_silent(keeper: Keeper, *, every: float = EVERY, silent: float = SILENT) -> None:
+    """Return when the keeper has not answered for ``silent`` seconds. TunnelError when its connection ends."""
+    while True:
+        try:
+            async with asyncio.timeout(silent):
+                await keeper.ping()
+        except TimeoutError:
+            return
+        await asyncio.sleep(every)
