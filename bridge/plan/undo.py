@@ -15,7 +15,7 @@ What someone else does meanwhile stays:
     record removed or replaced          nothing of ours to undo: no patch
     deleted and made anew               the new object has no record: no patch
     another session claims it           refused, unless that one may be replaced: then the new record takes over its
-                                        true count, if its swap is still in force
+                                        true count, if its swap is still in force when the claim is written
 """
 
 from collections.abc import Sequence
@@ -87,10 +87,8 @@ def new_record(
     It takes over what a replaced session's record still has to undo. Whether that session may be replaced is not
     decided here: see ``check_unclaimed``.
     """
-    old = record_of(workload)
-    in_force = old is not None and is_in_force(old, workload)
     metadata = workload["metadata"]
-    return UndoRecord(
+    record = UndoRecord(
         session=session,
         kind=WorkloadKind.of(workload).kind,
         namespace=metadata["namespace"],
@@ -101,11 +99,22 @@ def new_record(
         since=since,
         image=image,
         objects=objects,
-        swapped=in_force,
         services=tuple(services),
-        left=old.left if old and in_force else 0,
         grace=grace,
         takeover=takeover,
+    )
+    return _as_it_is_now(record, workload)
+
+
+def _as_it_is_now(record: UndoRecord, workload: Object) -> UndoRecord:
+    """Return ``record`` with what there is to undo of the replicas of ``workload`` (as just read)."""
+    old = record_of(workload)
+    in_force = old if is_in_force(old, workload) else None
+    return replace(
+        record,
+        replicas=true_replicas(workload),
+        swapped=in_force is not None,
+        left=in_force.left if in_force else record.left,
     )
 
 
@@ -149,10 +158,11 @@ def since(stamp: str, now: datetime | None) -> str:
 def record_patch(workload: Object, record: UndoRecord, *, replacing: str | None = None) -> Object:
     """Claim ``workload`` (as just read) for the record's session. 409: somebody changed it; read it and ask again.
 
-    Raise TargetError where another session holds it, unless that is the one that is ``replacing``.
+    Raise TargetError where another session holds it, unless that is the one that is ``replacing``. Its record may have
+    changed since ``record`` was made, if it lives: what is written is what there is to undo now.
     """
     check_unclaimed(workload, session=record.session, replacing=replacing)
-    return patch_of(workload, record.render())
+    return patch_of(workload, _as_it_is_now(record, workload).render())
 
 
 def swap_patch(workload: Object, record: UndoRecord, *, left: int | None = 0) -> tuple[Object, UndoRecord]:

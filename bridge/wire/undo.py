@@ -98,7 +98,7 @@ class UndoRecord:
             raise NewerRecord(version)
         try:
             return cls(**_required(fields), **_optional(fields))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise BadRecord(text[:200]) from error
 
     @property
@@ -137,9 +137,15 @@ def _optional(fields: Object) -> dict[str, Any]:
 
 
 def record_of(workload: Object) -> UndoRecord | None:
-    """Return the undo record on ``workload``, if there is one. Raise BadRecord if it can't be read."""
-    text = (workload.get("metadata", {}).get("annotations") or {}).get(UNDO_ANNOTATION)
-    return None if text is None else UndoRecord.parse(text)
+    """Return the undo record on ``workload``, if there is one. Raise BadRecord if it can't be read.
+
+    One that names another object is a copy: the Deployment controller copies annotations to its ReplicaSets, and
+    leaves them there when the Deployment's are gone.
+    """
+    metadata = workload.get("metadata", {})
+    text = (metadata.get("annotations") or {}).get(UNDO_ANNOTATION)
+    record = None if text is None else UndoRecord.parse(text)
+    return record if record and record.name == metadata.get("name") else None
 
 
 def replicas_of(workload: Object) -> int:

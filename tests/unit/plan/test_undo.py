@@ -1,6 +1,5 @@
-import copy
-import dataclasses
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,216 +8,218 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import TargetError
-from bridge.plan.objects import UNDO_ANNOTATION
-from bridge.plan.target import WorkloadKind
 from bridge.plan.undo import (
-    ObjectName,
-    UndoRecord,
+    check_unclaimed,
+    held,
     new_record,
+    parse_record,
     record_of,
     record_patch,
-    replicas_of,
     restore_patch,
     since,
     swap_patch,
     true_replicas,
 )
+from bridge.wire.marks import UNDO_ANNOTATION
+from bridge.wire.undo import ObjectName, UndoRecord, replicas_of
+from tests.unit.plan.server import ConflictError, Server, content
 from tests.unit.plan.worlds import Json, deployment, names, workloads
 
-records = st.builds(
-    UndoRecord,
-    session=names, kind=st.sampled_from(WorkloadKind), namespace=names, name=names, uid=names,
-    replicas=st.integers(0, 99), holder=st.text(max_size=9), since=names, image=st.text(max_size=9),
-    objects=st.lists(st.builds(ObjectName, kind=names, name=names), max_size=3).map(tuple), swapped=st.booleans(),
-)  # fmt: skip
+lefts = st.sampled_from([0, 1, None])
 
 
-class Server:
-    """One object in an API server: applies merge patches (RFC 7386) under their preconditions."""
-
-    def __init__(self, item: Json) -> None:
-        self.item = copy.deepcopy(item)
-
-    def patch(self, patch: Json | None) -> None:
-        if patch is None:
-            return
-        for precondition in ("uid", "resourceVersion"):
-            wanted = patch["metadata"].get(precondition)
-            assert wanted in (None, self.item["metadata"][precondition]), "409 Conflict"
-        self.item = merged(self.item, patch)
-        self.changed()
-
-    def changed(self) -> None:
-        version = int(self.item["metadata"]["resourceVersion"])
-        self.item["metadata"]["resourceVersion"] = str(version + 1)
-        if not self.item["metadata"].get("annotations", True):
-            del self.item["metadata"]["annotations"]
-
-    def scale(self, count: int) -> None:
-        self.item["spec"]["replicas"] = count
-        self.changed()
+def record_for(server: Server, session: str = "aaaaaaaa", **more: Any) -> UndoRecord:
+    return new_record(server.read(), session=session, holder="ann@laptop", since="2026-01-01T00:00:00Z", **more)
 
 
-def merged(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
-def claim(server: Server, session: str = "aaaaaaaa", *, replacing: str | None = None) -> UndoRecord:
-    record = new_record(server.item, session=session, holder="ann@laptop", since="2026-01-01T00:00:00Z")
-    server.patch(record_patch(server.item, record, replacing=replacing))
+def claim(server: Server, session: str = "aaaaaaaa", *, replacing: str | None = None, **more: Any) -> UndoRecord:
+    record = record_for(server, session, **more)
+    server.patch(record_patch(server.read(), record, replacing=replacing))
     return record
 
 
-def swap(server: Server, session: str = "aaaaaaaa", *, replacing: str | None = None) -> UndoRecord:
+def swap(
+    server: Server, session: str = "aaaaaaaa", *, left: int | None = 0, replacing: str | None = None
+) -> UndoRecord:
     claimed = claim(server, session, replacing=replacing)
-    patch, record = swap_patch(server.item, claimed)
+    patch, record = swap_patch(server.read(), claimed, left=left)
     server.patch(patch)
     return record
 
 
-def content(item: Json) -> Json:
-    """All of an object but the API server's bookkeeping; absent replicas are the one that they mean."""
-    result = copy.deepcopy(item)
-    del result["metadata"]["resourceVersion"]
-    result["spec"]["replicas"] = replicas_of(item)
-    return result
+def restore(server: Server, session: str = "aaaaaaaa") -> None:
+    server.patch(restore_patch(server.read(), session))
 
 
-@given(records)
-def test_a_record_is_read_back_from_what_it_is_written_as(record: UndoRecord) -> None:
-    assert UndoRecord.parse(record.render()) == record
+# ---- there and back --------------------------------------------------------------------------------------------------
 
 
-@given(records, st.dictionaries(names.map("new_".__add__), st.integers()))
-def test_fields_that_a_later_bridge_adds_are_ignored(record: UndoRecord, more: Json) -> None:
-    assert UndoRecord.parse(json.dumps(json.loads(record.render()) | more)) == record
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '"x"', '{"version":1}', '{"version":1,"kind":"Pod"}'])
-def test_a_damaged_record_is_told_with_the_way_out(text: str) -> None:
-    with pytest.raises(TargetError, match="can't be read") as caught:
-        UndoRecord.parse(text)
-    assert UNDO_ANNOTATION in caught.value.hint
-
-
-def test_a_record_of_another_version_asks_for_an_update() -> None:
-    with pytest.raises(TargetError, match="version 2") as caught:
-        UndoRecord.parse('{"version":2}')
-    assert "Update" in caught.value.hint
-
-
-@given(workloads())
-def test_restore_undoes_swap(workload: Json) -> None:
+@given(workloads(), lefts)
+def test_restore_undoes_swap(workload: Json, left: int | None) -> None:
     server = Server(workload)
-    record = swap(server)
-    assert replicas_of(server.item) == 0
+    record = swap(server, left=left)
+    assert replicas_of(server.item) == (replicas_of(workload) if left is None else min(left, replicas_of(workload)))
     assert record_of(server.item) == record
-    server.patch(restore_patch(server.item, "aaaaaaaa"))
+    assert true_replicas(server.item) == replicas_of(workload)
+    restore(server)
     assert content(server.item) == content(workload)
+
+
+def test_a_swap_that_leaves_all_running_does_not_touch_the_replicas() -> None:
+    server = Server(deployment(replicas=2))
+    claimed = claim(server)
+    patch, record = swap_patch(server.read(), claimed, left=None)
+    assert "spec" not in patch
+    assert (record.left, record.swapped) == (None, False)
 
 
 @given(workloads())
 def test_restoring_before_the_original_was_taken_out_removes_only_the_claim(workload: Json) -> None:
     server = Server(workload)
     claim(server)
-    server.patch(restore_patch(server.item, "aaaaaaaa"))
+    restore(server)
     assert content(server.item) == content(workload)
 
 
-@given(workloads())
-def test_restoring_twice_is_harmless(workload: Json) -> None:
+@given(workloads(), lefts)
+def test_restoring_twice_is_harmless(workload: Json, left: int | None) -> None:
     server = Server(workload)
-    swap(server)
-    server.patch(restore_patch(server.item, "aaaaaaaa"))
-    once = copy.deepcopy(server.item)
-    assert restore_patch(server.item, "aaaaaaaa") is None
-    assert server.item == once
+    swap(server, left=left)
+    restore(server)
+    assert restore_patch(server.read(), "aaaaaaaa") is None
 
 
-edits = st.lists(
-    st.one_of(
-        st.tuples(st.just("image"), names),
-        st.tuples(st.just("annotation"), names),
-        st.tuples(st.just("replicas"), st.integers(1, 9)),
-    ),
-    max_size=4,
-)
+# ---- what others do meanwhile ----------------------------------------------------------------------------------------
+
+Edit = Callable[[Server], None]
 
 
-def edit(server: Server, what: str, value: Any) -> None:
-    if what == "image":
-        server.item["spec"]["template"]["spec"]["containers"][0]["image"] = value
-    elif what == "annotation":
-        server.item["metadata"].setdefault("annotations", {})[value] = "theirs"
-    else:
-        server.item["spec"]["replicas"] = value
-    server.changed()
+def edits(left: int | None) -> st.SearchStrategy[list[Edit]]:
+    """Edits by others. A scale to just what the session has left can't be told from its own, so it is none of them."""
+    counts = st.integers(0, 9).filter(lambda count: count not in (0, left))
+    return st.lists(
+        st.one_of(
+            names.map(lambda image: lambda server: server.set_image(image)),
+            names.map(lambda key: lambda server: server.annotate(key)),
+            counts.map(lambda count: lambda server: server.scale(count)),
+        ),
+        max_size=4,
+    )
 
 
-@given(workloads(), edits, edits, edits)
-def test_what_someone_else_changed_meanwhile_stays(workload: Json, early: list, middle: list, late: list) -> None:
+@given(st.data(), workloads(), lefts)
+def test_what_someone_else_changed_meanwhile_stays(data: st.DataObject, workload: Json, left: int | None) -> None:
     """The same edits, with a session around them and without, end in the same object."""
     server, undisturbed = Server(workload), Server(workload)
+
+    def edited() -> None:
+        for edit in data.draw(edits(left)):
+            edit(server)
+            edit(undisturbed)
+
+    edited()
     record = claim(server)
-    for change in early:
-        edit(server, *change)
-        edit(undisturbed, *change)
-    server.patch(swap_patch(server.item, record)[0])
-    for change in middle + late:
-        edit(server, *change)
-        edit(undisturbed, *change)
-    server.patch(restore_patch(server.item, "aaaaaaaa"))
+    edited()
+    server.patch(swap_patch(server.read(), record, left=left)[0])
+    edited()
+    restore(server)
     assert content(server.item) == content(undisturbed.item)
+
+
+def test_an_autoscaler_that_scales_what_was_left_has_the_last_word() -> None:
+    server = Server(deployment(replicas=4))
+    swap(server, left=1)
+    server.scale(6)
+    restore(server)
+    assert replicas_of(server.item) == 6
 
 
 def test_a_scale_between_claim_and_swap_is_the_true_count() -> None:
     server = Server(deployment(replicas=2))
     record = claim(server)
     server.scale(5)
-    patch, swapped = swap_patch(server.item, record)
+    patch, swapped = swap_patch(server.read(), record)
     server.patch(patch)
     assert (record.replicas, swapped.replicas) == (2, 5)
     assert true_replicas(server.item) == 5
 
 
-def test_a_scale_to_zero_before_the_swap_is_not_ours_to_undo() -> None:
+def test_taking_the_original_out_again_after_someone_scaled_it_up_keeps_their_count() -> None:
     server = Server(deployment(replicas=2))
-    claim(server)
-    server.scale(0)
-    server.patch(restore_patch(server.item, "aaaaaaaa"))
+    record = swap(server)
+    server.scale(5)
+    server.patch(swap_patch(server.read(), record)[0])
     assert replicas_of(server.item) == 0
+    restore(server)
+    assert replicas_of(server.item) == 5
+
+
+@pytest.mark.parametrize("left", [0, 1, None])
+def test_a_scale_to_zero_before_the_swap_is_not_ours_to_undo(left: int | None) -> None:
+    server = Server(deployment(replicas=2))
+    record = claim(server)
+    server.scale(0)
+    server.patch(swap_patch(server.read(), record, left=left)[0])
+    assert replicas_of(server.item) == 0
+    restore(server)
+    assert replicas_of(server.item) == 0
+
+
+def test_a_target_deleted_and_made_anew_is_nothing_to_restore() -> None:
+    server = Server(deployment(replicas=2))
+    swap(server)
+    made_anew = deployment(replicas=3)
+    made_anew["metadata"]["uid"] = "uid-anew"
+    assert restore_patch(made_anew, "aaaaaaaa") is None
+    with pytest.raises(ConflictError):
+        Server(made_anew).patch(restore_patch(server.read(), "aaaaaaaa"))
+
+
+def test_a_target_made_anew_from_its_swapped_yaml_is_put_back() -> None:
+    server = Server(deployment(replicas=2))
+    swap(server)
+    server.item["metadata"]["uid"] = "uid-anew"
+    restore(server)
+    assert content(server.item)["spec"] == content(deployment(replicas=2))["spec"]
+
+
+def test_a_record_removed_by_hand_leaves_nothing_to_restore() -> None:
+    server = Server(deployment(replicas=2))
+    record = swap(server)
+    del server.item["metadata"]["annotations"]
+    assert restore_patch(server.read(), "aaaaaaaa") is None
+    with pytest.raises(TargetError, match="restored meanwhile"):
+        swap_patch(server.read(), record)
+
+
+# ---- two who want the same target ------------------------------------------------------------------------------------
 
 
 def test_a_stale_read_is_refused_by_the_server() -> None:
     server = Server(deployment())
-    stale = copy.deepcopy(server.item)
+    stale = server.read()
+    record = record_for(server)
     server.scale(3)
-    with pytest.raises(AssertionError, match="409"):
-        server.patch(record_patch(stale, new_record(stale, session="a", holder="h", since="")))
+    with pytest.raises(ConflictError):
+        server.patch(record_patch(stale, record))
 
 
 def test_two_claims_of_what_was_read_at_once_have_one_winner() -> None:
     server = Server(deployment())
-    read = copy.deepcopy(server.item)
-    first, second = (new_record(read, session=name, holder="h", since="") for name in ("first", "second"))
+    read = server.read()
+    first, second = (record_for(server, name) for name in ("first", "second"))
     server.patch(record_patch(read, first))
-    with pytest.raises(AssertionError, match="409"):
+    with pytest.raises(ConflictError):
         server.patch(record_patch(read, second))
     assert record_of(server.item) == first
+    with pytest.raises(TargetError, match="already swapped"):
+        record_patch(server.read(), second)
 
 
 def test_another_sessions_record_is_not_touched() -> None:
     server = Server(deployment())
     swap(server, "theirs22")
-    assert restore_patch(server.item, "aaaaaaaa") is None
+    assert restore_patch(server.read(), "aaaaaaaa") is None
 
 
 def test_a_session_that_lost_its_claim_can_not_swap() -> None:
@@ -226,22 +227,58 @@ def test_a_session_that_lost_its_claim_can_not_swap() -> None:
     record = claim(server)
     claim(server, "bbbbbbbb", replacing="aaaaaaaa")
     with pytest.raises(TargetError, match="taken by ann@laptop meanwhile"):
-        swap_patch(server.item, record)
-    server.patch(restore_patch(server.item, "bbbbbbbb"))
+        swap_patch(server.read(), record)
+    restore(server, "bbbbbbbb")
     with pytest.raises(TargetError, match="restored meanwhile"):
-        swap_patch(server.item, record)
+        swap_patch(server.read(), record)
 
 
-@given(workloads(), st.integers(1, 4))
-def test_what_dead_sessions_left_swapped_still_knows_the_true_count(workload: Json, deaths: int) -> None:
+@given(workloads(), st.lists(lefts, min_size=1, max_size=4), lefts)
+def test_what_dead_sessions_left_swapped_still_knows_the_true_count(
+    workload: Json, dead: list[int | None], left: int | None
+) -> None:
     server = Server(workload)
-    for number in range(deaths):
-        assert swap(server, f"dead{number}", replacing=f"dead{number - 1}").replicas == replicas_of(workload)
-    takes_over = claim(server, "living22", replacing=f"dead{deaths - 1}")
-    assert takes_over.swapped
+    for number, of_dead in enumerate(dead):
+        record = swap(server, f"dead{number}", left=of_dead, replacing=f"dead{number - 1}")
+        assert record.replicas == replicas_of(workload)
+    takes_over = swap(server, "living22", left=left, replacing=f"dead{len(dead) - 1}")
     assert takes_over.replicas == replicas_of(workload)
-    server.patch(restore_patch(server.item, "living22"))
+    restore(server, "living22")
     assert content(server.item) == content(workload)
+
+
+@given(workloads())
+def test_a_claim_over_a_dead_session_undoes_its_swap_even_if_it_is_never_swapped_itself(workload: Json) -> None:
+    server = Server(workload)
+    swap(server, "dead")
+    takes_over = claim(server, "living22", replacing="dead")
+    assert takes_over.swapped
+    restore(server, "living22")
+    assert content(server.item) == content(workload)
+
+
+def test_a_session_that_leaves_all_running_brings_back_what_a_dead_one_took() -> None:
+    server = Server(deployment(replicas=3))
+    swap(server, "dead")
+    swap(server, "living22", left=None, replacing="dead")
+    assert replicas_of(server.item) == 3
+
+
+def test_a_record_of_version_1_is_taken_over() -> None:
+    server = Server(deployment(replicas=3))
+    swap(server, "dead")
+    as_version_1(server)
+    assert swap(server, "living22", left=1, replacing="dead").replicas == 3
+    restore(server, "living22")
+    assert content(server.item) == content(deployment(replicas=3))
+
+
+def as_version_1(server: Server) -> None:
+    """Have the record as the first bridge wrote it."""
+    fields = json.loads(server.item["metadata"]["annotations"][UNDO_ANNOTATION])
+    for field in ("services", "left", "grace", "takeover"):
+        del fields[field]
+    server.annotate(UNDO_ANNOTATION, json.dumps(fields | {"version": 1}))
 
 
 def test_a_dead_sessions_count_is_forgotten_once_someone_scaled() -> None:
@@ -251,19 +288,83 @@ def test_a_dead_sessions_count_is_forgotten_once_someone_scaled() -> None:
     assert claim(server, "living22", replacing="dead").replicas == 4
 
 
+def test_a_claim_planned_before_the_other_session_swapped_does_not_lose_the_count() -> None:
+    """With --takeover the other one may live: between plan and claim it can take the original out."""
+    server = Server(deployment(replicas=3))
+    theirs = claim(server, "theirs22", takeover=True)
+    planned = record_for(server, "aaaaaaaa")
+    server.patch(swap_patch(server.read(), theirs)[0])
+    server.patch(record_patch(server.read(), planned, replacing="theirs22"))
+    restore(server)
+    assert replicas_of(server.item) == 3
+
+
+def test_a_claim_planned_before_the_keeper_restored_does_not_restore_again() -> None:
+    server = Server(deployment(replicas=3))
+    swap(server, "dead")
+    planned = record_for(server, "aaaaaaaa")
+    restore(server, "dead")
+    server.scale(0)
+    server.patch(record_patch(server.read(), planned, replacing="dead"))
+    restore(server)
+    assert replicas_of(server.item) == 0
+
+
+# ---- the record and its words ----------------------------------------------------------------------------------------
+
+
+def test_a_record_says_all_that_it_takes_to_undo_and_to_find_its_session() -> None:
+    objects = (ObjectName("Secret", "s"),)
+    record = new_record(
+        deployment(), session="aaaaaaaa", holder="ann@laptop", since="t", image="i", objects=objects,
+        services=["web", "web-canary"], grace=30, takeover=True,
+    )  # fmt: skip
+    assert record == UndoRecord(
+        session="aaaaaaaa", kind="Deployment", namespace="shop", name="web", uid="uid-web", replicas=2,
+        holder="ann@laptop", since="t", image="i", objects=objects, swapped=False, services=("web", "web-canary"),
+        left=0, grace=30, takeover=True,
+    )  # fmt: skip
+    assert parse_record(record.render()) == record
+
+
+def test_a_damaged_record_is_told_with_the_way_out() -> None:
+    workload = deployment()
+    workload["metadata"]["annotations"] = {UNDO_ANNOTATION: "{}"}
+    for read in (lambda: parse_record("{}"), lambda: record_of(workload), lambda: restore_patch(workload, "a")):
+        with pytest.raises(TargetError, match="can't be read") as caught:
+            read()
+        assert UNDO_ANNOTATION in caught.value.hint
+
+
+def test_a_record_of_a_later_version_asks_for_an_update() -> None:
+    with pytest.raises(TargetError, match="version 3") as caught:
+        parse_record('{"version":3}')
+    assert "Update" in caught.value.hint
+
+
 def test_a_target_that_a_session_holds_is_refused_naming_who_and_since_when() -> None:
     server = Server(deployment())
     record = claim(server)
-    with pytest.raises(TargetError, match=r"deployment/web is already swapped by ann@laptop \(since 2026-01-01T"):
+    with pytest.raises(TargetError, match=r"deployment/web is already swapped by ann@laptop \(since 2026-01-01T") as no:
         claim(server, "bbbbbbbb")
-    assert record_patch(server.item, record)  # its own claim may be written again
+    assert "`bridge restore web`" in no.value.hint
+    with pytest.raises(TargetError, match=r"\(2 h ago\)"):
+        check_unclaimed(server.item, now=datetime(2026, 1, 1, 2, tzinfo=UTC))
+    assert record_patch(server.read(), record)  # its own claim may be written again
 
 
-def test_a_record_names_its_target_and_path() -> None:
-    record = new_record(deployment(), session="a", holder="h", since="t", objects=(ObjectName("Secret", "s"),))
-    assert record.target == "deployment/web"
-    assert record.path == "/apis/apps/v1/namespaces/shop/deployments/web"
-    assert dataclasses.replace(record, swapped=True).objects == record.objects
+def test_a_holder_that_lets_others_take_its_target_is_told_with_how() -> None:
+    assert "--takeover" in held("deployment/web", "ann@laptop", "3 min ago", may_be_taken=True).hint
+    assert "--takeover" not in held("deployment/web", "ann@laptop", "3 min ago", may_be_taken=False).hint
+
+
+def test_claiming_again_keeps_what_there_is_to_undo() -> None:
+    server = Server(deployment(replicas=3))
+    record = swap(server)
+    server.patch(record_patch(server.read(), record))
+    assert record_of(server.item) == record
+    restore(server)
+    assert replicas_of(server.item) == 3
 
 
 @pytest.mark.parametrize(
@@ -279,5 +380,5 @@ def test_a_record_names_its_target_and_path() -> None:
     ],
 )
 def test_how_long_a_session_has_a_target_is_said_in_the_servers_time(begun: str, said: str) -> None:
-    record = new_record(deployment(), session="a", holder="h", since=begun)
-    assert since(record, datetime(2026, 1, 1, 12, tzinfo=UTC)) == said
+    assert since(begun, datetime(2026, 1, 1, 12, tzinfo=UTC)) == said
+    assert since(begun, None) == f"since {begun}"
