@@ -1,14 +1,15 @@
 """Any history of sessions and of others on one target: at each moment, restoring gives what there was without sessions.
 
-The model is the same object beside it, to which only the others' edits are done. Three sessions plan (from what they
+The model is the same object beside it, to which only the others' edits are done. Two sessions plan (from what they
 read then), claim, take out, restore and die in any order; a claim may be written long after it was planned.
 """
 
 import copy
 import json
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bridge.errors import TargetError
 from bridge.plan.services import narrow_patch
@@ -18,15 +19,15 @@ from bridge.wire.undo import UndoRecord, replicas_of, widen_patch
 from tests.unit.plan.server import Server, content
 from tests.unit.plan.worlds import deployment, names, service
 
-SESSIONS = ("ann", "bob", "cyd")
+SESSIONS = ("ann", "bob")
 sessions = st.sampled_from(SESSIONS)
 
 
 class OnTheTarget(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.planned: dict[str, tuple[UndoRecord, str | None]] = {}
-        self.made = 0
+    """``plans``: records, each with the session that it would replace."""
+
+    plans: Bundle[tuple[UndoRecord, str | None]] = Bundle("plans")
+    is_anew = False
 
     @initialize(replicas=st.none() | st.integers(0, 4))
     def there(self, replicas: int | None) -> None:
@@ -41,32 +42,30 @@ class OnTheTarget(RuleBasedStateMachine):
         return self.record is not None and self.record.session == session
 
     # ---- sessions ----------------------------------------------------------------------------------------------------
-    @rule(session=sessions)
-    def plan(self, session: str) -> None:
-        holder = self.record.session if self.record else None
-        self.planned[session] = (new_record(self.server.read(), session=session, holder=session, since=""), holder)
+    @rule(target=plans, session=sessions)
+    def plan(self, session: str) -> tuple[UndoRecord, str | None]:
+        there = self.record.session if self.record else None
+        return new_record(self.server.read(), session=session, holder=session, since=""), there
 
-    @rule(session=sessions)
-    def claim(self, session: str) -> None:
-        record, replacing = self.planned.get(session, (None, None))
-        if record is None or record.uid != self.server.item["metadata"]["uid"]:
-            return
+    @rule(plan=plans)
+    def claim(self, plan: tuple[UndoRecord, str | None]) -> None:
+        record, replacing = plan
         there = self.record
+        if record.uid != self.server.item["metadata"]["uid"]:
+            return
         try:
             self.server.patch(record_patch(self.server.read(), record, replacing=replacing))
         except TargetError:
             assert there
-            assert there.session not in (session, replacing)
+            assert there.session not in (record.session, replacing)
         else:
-            assert self.is_held_by(session)
+            assert self.is_held_by(record.session)
 
-    @rule(session=sessions, left=st.sampled_from([0, 1, None]))
-    def take_out(self, session: str, left: int | None) -> None:
-        if session not in self.planned:
-            return
-        held, true = self.is_held_by(session), true_replicas(self.server.item)
+    @rule(plan=plans, left=st.sampled_from([0, 1, None]))
+    def take_out(self, plan: tuple[UndoRecord, str | None], left: int | None) -> None:
+        held, true = self.is_held_by(plan[0].session), true_replicas(self.server.item)
         try:
-            patch, record = swap_patch(self.server.read(), self.planned[session][0], left=left)
+            patch, record = swap_patch(self.server.read(), plan[0], left=left)
         except TargetError:
             assert not held
             return
@@ -99,21 +98,18 @@ class OnTheTarget(RuleBasedStateMachine):
         self.server.scale(count)
         self.undisturbed.scale(count)
 
-    @rule(image=names)
-    def roll_out(self, image: str) -> None:
-        self.server.set_image(image)
-        self.undisturbed.set_image(image)
+    @rule(word=names)
+    def roll_out_and_annotate(self, word: str) -> None:
+        for server in (self.server, self.undisturbed):
+            server.set_image(word)
+            server.annotate(word)
 
-    @rule(key=names)
-    def annotate(self, key: str) -> None:
-        self.server.annotate(key)
-        self.undisturbed.annotate(key)
-
+    @precondition(lambda self: not self.is_anew)
     @rule(replicas=st.integers(0, 4))
     def delete_and_make_anew(self, replicas: int) -> None:
-        self.made += 1
+        self.is_anew = True
         made = deployment(replicas=replicas)
-        made["metadata"]["uid"] = f"uid-{self.made}"
+        made["metadata"]["uid"] = "uid-anew"
         self.server, self.undisturbed = Server(made), Server(made)
 
     # ---- always ------------------------------------------------------------------------------------------------------
@@ -189,5 +185,6 @@ class OnAService(RuleBasedStateMachine):
         assert {key: value for key, value in there.items() if key != SESSION_LABEL} == self.selector
 
 
+OnTheTarget.TestCase.settings = settings(max_examples=300, deadline=None)
 TestOnTheTarget = OnTheTarget.TestCase
 TestOnAService = OnAService.TestCase
