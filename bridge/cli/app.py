@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # typer reads the annotations when the program runs
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bridge import __version__
-
-if TYPE_CHECKING:
-    from bridge.session.request import ClusterChoice
+from bridge.cli.manage import add_to
+from bridge.cli.options import Context, Kubeconfig, Namespace, Timeout, Verbose, cluster_choice
 
 app = typer.Typer(
     add_completion=False,
@@ -19,21 +18,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Swap a Kubernetes workload for a process on this laptop: its traffic, environment and DNS, without root.",
 )
-
-Kubeconfig = Annotated[
-    str | None,
-    typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig (default: as kubectl finds it)."),
-]
-Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="The kubeconfig's context.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", metavar="NS", help="The namespace (default: the context's)."),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 60)."),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Log to stderr what goes on inside.")]
 
 
 def _version(wanted: bool) -> None:
@@ -126,7 +110,7 @@ def run(
         config = Config.load()
         request = RunRequest(
             command=tuple(command),
-            where=_where(kubeconfig, context, namespace),
+            where=cluster_choice(kubeconfig, context, namespace),
             target=None if swap is None else TargetSpec.parse(swap),
             exposes=tuple(Expose.parse(each) for each in expose or ()),
             env_file=env_file,
@@ -146,40 +130,4 @@ def run(
     finish(act, console, verbose=verbose)
 
 
-@app.command()
-def restore(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[KIND/]NAME", help="The workload (default: all that dead sessions left)."),
-    ] = None,
-    context: Context = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    timeout: Timeout = None,
-    verbose: Verbose = False,
-) -> None:
-    """Put back what a killed session left swapped; needs nothing from the machine that it ran on."""
-    from bridge.cli.console import Console
-    from bridge.cli.top import finish
-
-    console = Console()
-
-    def act() -> int:
-        from bridge.config import Config
-        from bridge.session.request import RestoreRequest
-        from bridge.session.restore import restore as restore_sessions
-
-        request = RestoreRequest(
-            where=_where(kubeconfig, context, namespace), name=name, timeout=timeout or Config.load().timeout
-        )
-        for line in restore_sessions(request, console):
-            typer.echo(line)
-        return 0
-
-    finish(act, console, verbose=verbose)
-
-
-def _where(kubeconfig: str | None, context: str | None, namespace: str | None) -> ClusterChoice:
-    from bridge.session.request import ClusterChoice
-
-    return ClusterChoice(kubeconfig=kubeconfig, context=context, namespace=namespace)
+add_to(app)

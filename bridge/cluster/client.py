@@ -52,9 +52,10 @@ def connect(
 class Cluster:
     """One API server, asked as one user, in one namespace. Safe for several threads. Close it at the end."""
 
-    def __init__(self, transport: Transport, patience: Patience | None) -> None:
+    def __init__(self, transport: Transport, patience: Patience | None, namespace: str | None = None) -> None:
         self.transport = transport
         self._patience = patience
+        self._namespace = namespace
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +77,7 @@ class Cluster:
     @property
     def namespace(self) -> str:
         """The namespace to work in."""
-        return self.transport.access.namespace
+        return self._namespace or self.transport.access.namespace
 
     @property
     def user(self) -> str:
@@ -98,14 +99,20 @@ class Cluster:
 
         For what must succeed although the API server restarts: restoring.
         """
-        return Cluster(self.transport, Patience(1_000_000, seconds))
+        return Cluster(self.transport, Patience(1_000_000, seconds), self._namespace)
 
     def anew(self, *, timeout: float) -> Cluster:
         """Return the same cluster over connections of its own, with another time limit; close it, too.
 
         For after the network has changed: connections that were open may lead nowhere.
         """
-        return Cluster(Transport(self.transport.access, self.transport.credentials, timeout), self._patience)
+        return Cluster(
+            Transport(self.transport.access, self.transport.credentials, timeout), self._patience, self._namespace
+        )
+
+    def within(self, namespace: str) -> Cluster:
+        """Return the same cluster, over the same connections, in another namespace."""
+        return Cluster(self.transport, self._patience, namespace)
 
     def now(self) -> datetime:
         """Return the API server's time (to a second): the laptop's clock may be wrong."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,14 +25,16 @@ from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
 from bridge.session.envfiles import write_environment
 from bridge.session.guarding import Guarding
-from bridge.session.inbox import Exited, Inbox, SignalCame
+from bridge.session.inbox import Exited, Inbox, SessionOver, SignalCame
 from bridge.session.joined import Joined
 from bridge.session.lifeline import Lifeline
+from bridge.session.local import Status, serving
 from bridge.session.reach import another_tie, reach
 from bridge.session.readiness import Readiness
 from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
 from bridge.session.tie import Ends, finish
+from bridge.session.upkeep import Upkeep
 from bridge.tunnel.line import Line
 
 if TYPE_CHECKING:
@@ -82,11 +85,20 @@ class Action:
         self._new_swap = new_swap
         self._swap = new_swap()
         self._inbox = Inbox()
+        self._began = time.monotonic()
+        self._process = 0
         self._readiness = Readiness(self._box, self._swap.plan.ports, self._inbox)
         self._guarding = Guarding(self._inbox, self._narrator, grace=self._request.grace)
         self._line = self._loop.run(_made(Line))
         self._joined = Joined(self._box, self._line, hold=self._request.hold, narrator=self._narrator)
-        self._lifeline = Lifeline(self._line, self._another, self._inbox, self._narrator)
+        self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
+        self._upkeep = Upkeep(
+            self._cluster,
+            lambda: self._swap,
+            renews=lambda: not self._guarding.armed,
+            inbox=self._inbox,
+            narrator=self._narrator,
+        )
 
     @property
     def container(self) -> str:
@@ -97,12 +109,16 @@ class Action:
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """The claim and the proxy pod; at the end everything is undone, and the original is Ready."""
+        upkeep = self._loop.submit(self._upkeep.run(grace=self._request.grace))
+        socket = self._loop.submit(self._served())
         try:
             self._swap.claim()
             self._swap.create()
             yield
         finally:
+            upkeep.cancel()
             self._swap.undo()
+            socket.cancel()
 
     @contextmanager
     def tied(self) -> Iterator[Report]:
@@ -165,6 +181,7 @@ class Action:
         write_environment(self._request, variables, self._narrator)
         environment = process_environment(os.environb, report.environ, of_image, self._identity())
         process = self._box.start(self._request.command, environment, str(Path.cwd()))
+        self._process = process.pid
         self._loop.submit(self._watch(process))
         self._loop.call(self._readiness.process_started)
         self._narrator.done(f"started {self._request.command[0]} (pid {process.pid})")
@@ -202,14 +219,19 @@ class Action:
             keys=swap.keys,
             token=swap.token,
             is_ready=self._readiness.answer,
-            on_guard=self._guarding.said,
+            on_guard=partial(self._guarding.said, swap.plan.session),
             inbound=partial(self._joined.inbound, ports=swap.plan.ports),
         )
 
     # ---- the session is over, and begun anew ----------------------------------------------------------------------
-    def _renew(self, reason: str) -> bool:
+    def _is_over(self, reason: str) -> None:
+        self._inbox.put(SessionOver(reason, session=self._swap.plan.session))
+
+    def _renew(self, over: SessionOver) -> bool:
         """Swap again, under the same process; False where that can't be."""
-        self._narrator.warn(f"the session has ended in the cluster ({reason}); swapping again")
+        if over.session != self._swap.plan.session:
+            return True  # it is about one that has been replaced
+        self._narrator.warn(f"the session has ended in the cluster ({over.reason}); swapping again")
         try:
             self._swap.undo()
             self._swap = self._new_swap()
@@ -226,6 +248,41 @@ class Action:
             self._narrator.warn(f"it can't be swapped again: {error.message}; ending the process")
             return False
         return True
+
+    # ---- other terminals ------------------------------------------------------------------------------------------
+    async def _served(self) -> None:
+        """Answer other terminals until this is cancelled; without a place for the socket they can't ask, no more."""
+        try:
+            async with serving(self._status, lambda: self._inbox.put(SignalCame(signal.SIGTERM))):
+                await asyncio.get_running_loop().create_future()
+        except (OSError, BridgeError) as error:
+            self._narrator.note(f"bridge status and bridge leave will not find this session: {error}")
+
+    def _status(self) -> Status:
+        plan, line, tie = self._swap.plan, self._line.totals, self._lifeline.tie
+        guard = self._guarding.latest
+        inbound = tie.inbound if tie else ()
+        return Status(
+            session=plan.session,
+            target=plan.target,
+            namespace=plan.namespace,
+            context=self._cluster.context,
+            state=self._lifeline.state,
+            pod=tie.pod if tie else "",
+            command=self._request.command,
+            pid=os.getpid(),
+            process=self._process,
+            age=time.monotonic() - self._began,
+            protection=plan.protection.value,
+            guard=guard.state.value if guard else "",
+            round_trip=tie.keeper.round_trip if tie else 0.0,
+            connections_in=self._joined.taken,
+            connections_out=line.channels_opened,
+            held=sum(each.held for each in inbound),
+            bytes_in=line.bytes_in,
+            bytes_out=line.bytes_out,
+            reconnects=line.reconnects,
+        )
 
     # ---- the end (`swap.Parting`) ---------------------------------------------------------------------------------
     def hand_over(self, original: str) -> None:

@@ -31,8 +31,13 @@ class Guarding:
         """Expect a new swap's guard."""
         self.latest = None
 
-    def said(self, guard: Guard) -> None:
-        """Take what it says."""
+    @property
+    def armed(self) -> bool:
+        """Whether the keeper restores without this laptop, and renews the Lease."""
+        return self.latest is not None and self.latest.state is GuardState.ARMED
+
+    def said(self, session: str, guard: Guard) -> None:
+        """Take what the guard of this session says."""
         if guard == self.latest:
             return
         self.latest = guard
@@ -46,4 +51,4 @@ class Guarding:
                     f"protection: watchdog only ({guard.reason}): if this laptop is gone, run `bridge restore`"
                 )
             case _:
-                self._inbox.put(SessionOver(guard.reason or guard.state.value))
+                self._inbox.put(SessionOver(guard.reason or guard.state.value, session=session))

@@ -32,6 +32,8 @@ class SessionOver:
     """The session has ended in the cluster: it was restored, or its target was taken."""
 
     reason: str
+    session: str = ""
+    """Which one: a word about an earlier one may come late."""
 
 
 @dataclass(frozen=True)

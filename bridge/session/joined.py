@@ -55,6 +55,8 @@ class Joined:
         self._network: NetworkSettings | None = None
         self._stack = AsyncExitStack()
         self._over = False
+        self.taken = 0
+        """Connections from the cluster that the process, or who stood in for it, has answered."""
         self.stand_in = ""
         """The address of a replica of the original that answers what the process does not take in time."""
 
@@ -98,7 +100,11 @@ class Joined:
             wait_accepting=self._wait_accepting,
             fallback=self._dial_stand_in,
             hold=self._hold,
+            on_taken=self._count,
         )
+
+    def _count(self) -> None:
+        self.taken += 1
 
     def _outbound(self) -> list[Outbound | Gate]:
         """The relay of the process's connections; before it, where the kernel can, what tells connect() the truth."""

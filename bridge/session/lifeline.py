@@ -21,13 +21,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import BridgeError, TunnelError
 from bridge.plan.backoff import delays
-from bridge.session.inbox import SessionOver
 from bridge.wire.messages import OVER_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
     from bridge.session.tie import Tie, Trouble
     from bridge.tunnel.line import Line
@@ -46,14 +44,14 @@ class Over(Exception):
 class Lifeline:
     """See the module's docstring; on the event loop."""
 
-    def __init__(self, line: Line, another: Another, inbox: Inbox, narrator: Narrator) -> None:
+    def __init__(self, line: Line, another: Another, over: Callable[[str], object], narrator: Narrator) -> None:
         self._line = line
         self._another = another
-        self._inbox = inbox
+        self._over = over
         self._narrator = narrator
         self._task: asyncio.Task[None] | None = None
         self.tie: Tie | None = None
-        self.state = "connected"
+        self.state = "starting"
 
     async def hold(self, tie: Tie) -> None:
         """Use this tie from now on, and keep the line up, until `release`."""
@@ -90,7 +88,7 @@ class Lifeline:
         except Over as over:
             self.state = "over"
             self._line.lose()
-            self._inbox.put(SessionOver(str(over)))
+            self._over(str(over))
 
     async def _mended(self, tie: Tie, trouble: Trouble) -> Tie:
         """Return a tie that works. Over when the session has ended in the cluster."""

@@ -91,7 +91,7 @@ class Running(Protocol):
 
 
 def supervise(
-    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, renew: Callable[[str], bool]
+    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, renew: Callable[[SessionOver], bool]
 ) -> int:
     """Wait until the process has ended, doing what the table says; return its exit code.
 
@@ -112,7 +112,7 @@ def wait_until_ready(
     *,
     at_terminal: bool,
     patience: float,
-    renew: Callable[[str], bool],
+    renew: Callable[[SessionOver], bool],
 ) -> int | None:
     """Wait until the process accepts (None) or has ended first (its exit code). Says so when it takes long."""
     watch = Watch(at_terminal=at_terminal)
@@ -132,9 +132,9 @@ def wait_until_ready(
 
 
 def _handle(
-    watch: Watch, happened: Happened | None, process: Running, narrator: Narrator, renew: Callable[[str], bool]
+    watch: Watch, happened: Happened | None, process: Running, narrator: Narrator, renew: Callable[[SessionOver], bool]
 ) -> Watch:
-    if isinstance(happened, SessionOver) and renew(happened.reason):
+    if isinstance(happened, SessionOver) and renew(happened):
         return watch
     watch, action = watch.after(happened, time.monotonic())
     act(action, process, narrator)

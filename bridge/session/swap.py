@@ -12,6 +12,7 @@ there, `undo` undoes; it may be called at any step, and again.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -35,7 +36,7 @@ from bridge.session.steps import reached
 from bridge.session.store import LocalSession, Store, process_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
@@ -84,9 +85,14 @@ class Swap:
         self.token = token
         self._target = Target(means.cluster, plan.record) if plan.record else None
         self._root: Object | None = None
-        self._taken = False
+        self.taken = False
+        """Whether the cluster's traffic was, or is being, led here."""
         self._pod = ""
         self._undone = False
+        self._ending = threading.Lock()
+        """Held while Services are narrowed or it is decided that they are no more: upkeep works in another thread."""
+        self.ended = False
+        """Whether its end has begun."""
 
     # ---- in -------------------------------------------------------------------------------------------------------
     def claim(self) -> None:
@@ -115,7 +121,7 @@ class Swap:
         """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out."""
         if self._target is None:
             return
-        self._taken = True
+        self.taken = True
         self._pod = pod
         self._narrow(pod)
         reached("narrowed")
@@ -133,6 +139,12 @@ class Swap:
         alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
         if services and alone and self._request.left is not None:
             traffic.settle(cluster)
+
+    def narrow_again(self, cluster: Cluster, services: Sequence[str]) -> None:
+        """Narrow Services that somebody has widened; not any more once the end has begun. From any thread."""
+        with self._ending:
+            if not self.ended:
+                traffic.narrow(cluster, services, self.plan.session)
 
     def _forget_replaced(self) -> None:
         """Remove what the session that was replaced had: nothing is sent there any more."""
@@ -154,6 +166,8 @@ class Swap:
         """
         if self._undone:
             return
+        with self._ending:
+            self.ended = True
         with self._saying_how_to_finish():
             if self._target and self._root:
                 self._put_back(self._target, parting)
@@ -166,12 +180,12 @@ class Swap:
 
     def _put_back(self, target: Target, parting: Parting | None) -> None:
         self._signals.forget()
-        if self._taken:
+        if self.taken:
             self._narrator.doing(f"putting {self.plan.target} back")
         workload = target.put_back()
         reached("put back")
         back = False
-        if self._taken and workload:
+        if self.taken and workload:
             back = wait_until_back(
                 self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout
             )

@@ -46,7 +46,8 @@ class Inbound:
 
     ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
     port (again); without it a refused connection is not held. ``fallback`` connects to who answers the pod's port
-    instead of a process that did not accept within ``hold`` seconds.
+    instead of a process that did not accept within ``hold`` seconds. ``on_taken`` is called for each connection that
+    somebody has answered.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Inbound:
         wait_accepting: Callable[[int], Awaitable[None]] | None = None,
         fallback: Dial | None = None,
         hold: float = HOLD,
+        on_taken: Callable[[], object] | None = None,
     ) -> None:
         self._connection = connection
         self._ports = tuple(ports)
@@ -65,8 +67,7 @@ class Inbound:
         self._wait_accepting = wait_accepting
         self._fallback = fallback
         self._hold = hold
-        self.taken = 0
-        """Connections that somebody has answered."""
+        self._on_taken = on_taken
         self._dialling: set[asyncio.Task[None]] = set()
         self._ends: set[_Dialled] = set()
 
@@ -127,8 +128,8 @@ class Inbound:
         if end.gone or incoming.accept(End(end)) is None:
             end.reset()
             incoming.refuse("the process closed the connection")
-        else:
-            self.taken += 1
+        elif self._on_taken is not None:
+            self._on_taken()
 
     async def _answering(self, port: PortMap) -> _Dialled:
         """Connect to the process, or to who stands in for it."""

@@ -40,6 +40,12 @@ MAX_REPORT_LINE = 16 * 1024 * 1024
 # What the laptop sends is small, and is read before its token is.
 MAX_REQUEST_LINE = 16 * 1024
 
+# How a refusal begins that says: the session is over, this laptop need not come back to it.
+RESTORING_REASON = "restoring"
+RESTORED_REASON = "restored"
+TAKEN_REASON = "taken"
+OVER_REASONS = (RESTORING_REASON, RESTORED_REASON, TAKEN_REASON)
+
 _LARGEST_ID = 2**53 - 1  # beyond it, JSON numbers lose digits in other languages
 
 Fields = Mapping[str, object]

@@ -1,0 +1,71 @@
+"""What others change on a swapped target while the session lasts, and what that means. Pure.
+
+seen                                     means
+---------------------------------------  -----------------------------------------------------------------------
+the target is gone                       nothing to put back; the session goes on
+its record is gone, or another's         the session is over: restored, or the target was taken
+other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
+                                         do their work; they get traffic only of Services that are not narrowed
+a Service selects without the session    somebody applied it anew: it is narrowed again
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.plan.objects import Object, name_of
+from bridge.plan.target import describe
+from bridge.plan.undo import record_of
+from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.undo import replicas_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.wire.undo import UndoRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What is otherwise than the session left it.
+
+    ``over``: why the session is over, empty if it is not. ``notes``: what is to be said. ``widened``: the Services to
+    narrow again.
+    """
+
+    over: str = ""
+    notes: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+
+
+def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object]) -> Drift:
+    """Compare a target and its Services (as just read; None: deleted) with what the ``record``'s session left."""
+    if workload is None:
+        return Drift(notes=(f"{record.target} was deleted: there is nothing to put back at the end",))
+    current = record_of(workload)
+    if current is None:
+        return Drift(over=f"{record.target} was restored")
+    if current.session != record.session:
+        return Drift(over=f"{record.target} was taken by {current.holder}")
+    widened = tuple(name_of(service) for service in services if not _is_narrowed(service, record.session))
+    notes = (*_scaled(workload, current, narrowed=bool(services)), *(_selecting(name) for name in widened))
+    return Drift(notes=notes, widened=widened)
+
+
+def _is_narrowed(service: Object, session: str) -> bool:
+    return (service["spec"].get("selector") or {}).get(SESSION_LABEL) == session
+
+
+def _scaled(workload: Object, record: UndoRecord, *, narrowed: bool) -> tuple[str, ...]:
+    count = replicas_of(workload)
+    if not record.swapped or count == record.left:
+        return ()
+    share = "they share the traffic with this laptop"
+    traffic = "they get none of its Services' traffic, but do all else that they do" if narrowed else share
+    out = f"kubectl scale {describe(workload)} --replicas={record.left}"
+    return (f"somebody scaled {describe(workload)} to {count}: {traffic} ({out} takes them out again)",)
+
+
+def _selecting(name: str) -> str:
+    return f"somebody changed service/{name}: it is narrowed to this laptop again"

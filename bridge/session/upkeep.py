@@ -1,0 +1,104 @@
+"""What bridge looks after while a session lasts, beside process and tunnel: on the event loop, every few seconds.
+
+    its Lease     renewed, as long as the keeper does not do it
+    its target    looked at: who else changes it is told, each change once; Services are narrowed again
+
+What asks the API server does so from a thread of the loop's pool; a cluster that is out of reach is no news here: the
+lifeline tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from bridge.cluster.errors import NotFound
+from bridge.errors import BridgeError
+from bridge.plan.drift import Drift, drift
+from bridge.session.changes import Target
+from bridge.session.claims import renew_lease
+from bridge.session.inbox import SessionOver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.cluster import Cluster
+    from bridge.plan.objects import Object
+    from bridge.session.inbox import Inbox
+    from bridge.session.narrator import Narrator
+    from bridge.session.swap import Swap
+
+LOOK_EVERY = 5.0
+ASKING = 3.0
+"""Seconds for a request: the next look is soon."""
+
+
+class Upkeep:
+    """Looks after the session's ``swap``, which is the one of the moment."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        swap: Callable[[], Swap],
+        *,
+        renews: Callable[[], bool],
+        inbox: Inbox,
+        narrator: Narrator,
+    ) -> None:
+        self._cluster = cluster
+        self._swap = swap
+        self._renews = renews
+        self._inbox = inbox
+        self._narrator = narrator
+        self._told: frozenset[str] = frozenset()
+        self._renewed = 0.0
+
+    async def run(self, *, grace: float) -> None:
+        """Look, again and again, until it is cancelled."""
+        beat = min(max(grace / 3, 1.0), LOOK_EVERY * 2)
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(min(beat, LOOK_EVERY))
+            swap = self._swap()
+            with contextlib.suppress(BridgeError):
+                if self._renews() and time.monotonic() - self._renewed >= beat * 0.9:
+                    await asyncio.to_thread(self._renew, swap)
+                if swap.taken and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
+                    looked = time.monotonic()
+                    self._tell(swap, await asyncio.to_thread(self._look, swap))
+
+    def _renew(self, swap: Swap) -> None:
+        if swap.plan.lease:
+            with self._cluster.anew(timeout=ASKING) as cluster:
+                renew_lease(cluster, swap.plan.lease["metadata"]["name"], swap.plan.session)
+            self._renewed = time.monotonic()
+
+    def _look(self, swap: Swap) -> Drift:
+        record = swap.plan.record
+        if record is None:
+            return Drift()
+        with self._cluster.anew(timeout=ASKING) as cluster:
+            services = [service for name in swap.plan.services if (service := _service(cluster, name))]
+            found = drift(record, Target(cluster, record).current(), services)
+            if found.widened:
+                swap.narrow_again(cluster, found.widened)
+        return found
+
+    def _tell(self, swap: Swap, found: Drift) -> None:
+        if swap is not self._swap() or swap.ended:
+            return  # it ended while we looked
+        if found.over:
+            self._inbox.put(SessionOver(found.over, session=swap.plan.session))
+        for note in found.notes:
+            if note not in self._told:
+                self._narrator.warn(note)
+        self._told = frozenset(found.notes)
+
+
+def _service(cluster: Cluster, name: str) -> Object | None:
+    try:
+        return cluster.get(f"/api/v1/namespaces/{cluster.namespace}/services/{name}")
+    except NotFound:
+        return None
