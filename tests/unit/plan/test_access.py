@@ -88,8 +88,38 @@ def test_only_what_a_session_can_do_without_is_optional() -> None:
     }  # fmt: skip
 
 
-def test_joining_touches_no_workload() -> None:
-    assert not {"patch", "update"} & {right.verb for right in needed_rights(Purpose.JOIN)}
+def test_joining_touches_no_workload_and_claims_none() -> None:
+    rights = needed_rights(Purpose.JOIN)
+    assert not {"patch", "update"} & {right.verb for right in rights}
+    assert not {"services", "leases", "endpointslices"} & {right.resource for right in rights}
+
+
+def optional(rights: tuple[Right, ...], *groups_and_resources: str) -> dict[str, list[str]]:
+    return {
+        resource: [right.verb for right in rights if right.resource == resource and right.optional]
+        for resource in groups_and_resources
+    }
+
+
+def test_without_these_a_session_works_but_less_safely() -> None:
+    resources = ("services", "endpointslices", "leases", "serviceaccounts", "roles", "rolebindings")
+    assert optional(SWAP, *resources) == {
+        "services": ["get", "watch", "patch"],
+        "endpointslices": ["list", "watch"],
+        "leases": ["create", "get", "list", "patch", "delete"],
+        "serviceaccounts": ["get", "create"],
+        "roles": ["create"],
+        "rolebindings": ["create"],
+    }
+
+
+def test_without_these_a_restore_leaves_its_services_and_claim_to_others() -> None:
+    rights = needed_rights(Purpose.RESTORE, WorkloadKind.DEPLOYMENT, "web")
+    assert optional(rights, "services", "leases", "roles") == {
+        "services": ["get", "list", "patch"],
+        "leases": ["list", "delete"],
+        "roles": [],
+    }
 
 
 def test_restoring_reads_patches_and_removes() -> None:
@@ -112,8 +142,9 @@ rights = st.builds(
     verb=st.sampled_from(["get", "list", "create"]),
     group=st.sampled_from(["", "apps"]),
     resource=st.sampled_from(["pods", "pods/portforward", "secrets"]),
-    why=st.just("x"),
+    why=st.sampled_from(["x", "y"]),
     name=st.one_of(st.none(), names),
+    optional=st.booleans(),
 )
 
 
@@ -141,6 +172,25 @@ def test_the_role_of_a_swap_is_short() -> None:
     text = render_role(SWAP, "shop", user="ann")
     assert 'resources: ["deployments"], verbs: ["get", "patch", "watch"], resourceNames: ["web"]}' in text
     assert json.dumps("ann") in text
+    assert len(text.splitlines()) < 30
+
+
+def test_the_role_says_which_rules_are_optional_and_why() -> None:
+    wanted = (
+        Right("create", "", "secrets", "hold keys"),
+        Right("create", "g", "roles", "guard", optional=True),
+        Right("create", "g", "rolebindings", "guard", optional=True),
+        Right("create", "g", "others", "look", optional=True),
+        Right("list", "", "services", "find"),
+        Right("patch", "", "services", "narrow", optional=True),
+    )
+    lines = [line for line in render_role(wanted, "shop", user="ann").splitlines() if line.startswith("  - {apiGroups")]
+    assert lines[:4] == [
+        '  - {apiGroups: [""], resources: ["secrets"], verbs: ["create"]}',
+        '  - {apiGroups: ["g"], resources: ["roles", "rolebindings"], verbs: ["create"]}  # optional: guard',
+        '  - {apiGroups: ["g"], resources: ["others"], verbs: ["create"]}  # optional: look',
+        '  - {apiGroups: [""], resources: ["services"], verbs: ["list", "patch"]}',
+    ]
 
 
 @pytest.mark.parametrize("right", SWAP)

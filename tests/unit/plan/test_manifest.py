@@ -236,8 +236,12 @@ def test_a_pod_without_sidecars_has_no_init_containers_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/etc", "/run", "/var/run", "/usr", "/usr/lib/", "/etc/bridge/x", "/run/bridge", "/bin"]
-)
+    "path",
+    [
+        "/", "/etc", "/run", "/var/run", "/usr", "/usr/lib/", "/etc/bridge/x", "/run/bridge", "/bin",
+        "/etc/bridge-guard", "/etc/bridge-guard/token",
+    ],
+)  # fmt: skip
 def test_a_mount_over_the_images_own_files_is_left_out(path: str) -> None:
     app = container("app", volumeMounts=[{"name": "v", "mountPath": path}, {"name": "v", "mountPath": "/etc/app"}])
     proxy = proxy_of(deployment(containers=[app], volumes=[{"name": "v", "configMap": {"name": "c"}}]))
@@ -250,7 +254,7 @@ def test_a_mount_over_the_images_own_files_is_left_out(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/app", "/run/secrets/x", "/var/run/app", "/usr/share/nginx/html", "/data", "/etcetera"]
+    "path", ["/etc/app", "/run/secrets/x", "/var/run/app", "/usr/share/nginx/html", "/data", "/etc/bridge-guards"]
 )
 def test_other_mounts_are_kept(path: str) -> None:
     app = container("app", volumeMounts=[{"name": "v", "mountPath": path}])
@@ -263,6 +267,39 @@ def test_our_volumes_get_out_of_the_way() -> None:
     proxy = proxy_of(deployment(volumes=taken))
     assert [volume["name"] for volume in pod_of(proxy)["volumes"]][2:] == ["bridge-secret-2", "bridge-run-2"]
     assert [mount["name"] for mount in chosen_of(proxy)["volumeMounts"]] == ["bridge-secret-2", "bridge-run-2"]
+
+
+GUARDED = dataclasses.replace(SETTINGS, guard="bridge-abcdefgh-keeper")
+
+
+def test_the_keepers_token_is_mounted_in_its_own_container_alone_and_waited_for() -> None:
+    target = deployment(containers=[container("mesh"), container("app", 8080)])
+    proxy = build_proxy(target, GUARDED, container="app", ports=[HTTP])
+    volume = next(one for one in pod_of(proxy)["volumes"] if one["name"] == "bridge-guard")
+    keys = ["token", "ca.crt", "namespace"]
+    assert volume["secret"] == {  # not optional: the kubelet waits for each of the files
+        "secretName": "bridge-abcdefgh-keeper", "defaultMode": 0o444,
+        "items": [{"key": key, "path": key} for key in keys],
+    }  # fmt: skip
+    mount = {"name": "bridge-guard", "mountPath": "/etc/bridge-guard", "readOnly": True}
+    assert mount in chosen_of(proxy)["volumeMounts"]
+    assert "volumeMounts" not in chosen_of(proxy, "mesh")
+    assert "automountServiceAccountToken" not in pod_of(proxy)  # the pod keeps the target's account
+
+
+def test_a_session_without_target_is_guarded_the_same_way() -> None:
+    made = build_bare_proxy(GUARDED)
+    assert [volume["name"] for volume in pod_of(made)["volumes"]] == ["bridge-secret", "bridge-guard", "bridge-run"]
+
+
+def test_without_a_guard_nothing_of_it_is_mounted() -> None:
+    made = build_proxy(deployment(), SETTINGS, container="app", ports=[HTTP])
+    assert [volume["name"] for volume in pod_of(made)["volumes"]] == ["bridge-secret", "bridge-run"]
+
+
+def test_open_connections_get_the_time_to_end_that_the_keeper_gives_them() -> None:
+    target = deployment(terminationGracePeriodSeconds=600)
+    assert pod_of(build_proxy(target, SETTINGS, container="app", ports=[]))["terminationGracePeriodSeconds"] == 15
 
 
 def test_the_proxy_of_a_stateful_set_goes_as_its_first_ordinal() -> None:
@@ -372,6 +409,13 @@ def test_the_secret_holds_the_keys_and_can_not_be_changed() -> None:
     assert made["immutable"]
     assert base64.b64decode(made["data"]["host_key"]) == b"H\n"
     assert made["metadata"]["annotations"]["bridge.internal/holder"] == "ann@laptop"
+
+
+def test_the_secret_holds_the_guards_orders_if_there_are_any() -> None:
+    keys = {"host_key": "H", "authorized_keys": "A", "token": "T", "target": ""}
+    assert build_secret(SETTINGS, **keys)["data"].keys() == {"host_key", "authorized_keys", "token"}
+    made = build_secret(SETTINGS, **keys, orders='{"session":"abcdefgh"}')
+    assert base64.b64decode(made["data"]["orders"]) == b'{"session":"abcdefgh"}'
 
 
 def test_the_secret_owns_what_it_is_told_to() -> None:
