@@ -8,7 +8,8 @@ A Service that selects somebody else's pods, too, would be taken from them. So i
 
     others are                                                               told as
     -----------------------------------------------------------------------  -----------------------------------------
-    pods that run, neither the target's (its selector) nor a session's       their controller, or ``pod/x``
+    pods that run, and are not the target's (by its selector, which also     their controller, or ``pod/x``; a session
+    matches the proxies of its sessions)
     other workloads, by their template; with 0 replicas, too: they may be    the workload, ``deployment/y``
     scaled up, or be another session's target
     a ReplicaSet that another workload controls                              that workload; an old revision not at all
@@ -92,7 +93,7 @@ def _identity(workload: Object) -> tuple[str, str]:
 def _other_pods(workload: Object, pods: Iterable[Object]) -> Iterator[_Other]:
     for pod in pods:
         labels = labels_of(pod)
-        ours = SESSION_LABEL in labels or selects(workload["spec"]["selector"], labels)
+        ours = selects(workload["spec"]["selector"], labels)
         if not ours and (pod.get("status") or {}).get("phase") not in _ENDED:
             yield _who_runs(pod), labels
 
@@ -100,6 +101,8 @@ def _other_pods(workload: Object, pods: Iterable[Object]) -> Iterator[_Other]:
 def _who_runs(pod: Object) -> str:
     """Name a pod by its controller; a Deployment's ReplicaSet is named after it and the pod's hash."""
     owner = controller_of(pod)
+    if SESSION_LABEL in labels_of(pod):
+        return f"session {labels_of(pod)[SESSION_LABEL]}"
     if owner is None:
         return f"pod/{name_of(pod)}"
     suffix = f"-{labels_of(pod).get(POD_HASH_LABEL, '')}"

@@ -231,8 +231,11 @@ class Action:
         """Swap again, under the same process; False where that can't be."""
         if over.session != self._swap.plan.session:
             return True  # it is about one that has been replaced
+        if self._swap.ended:
+            return False  # it was tried
         self._narrator.warn(f"the session has ended in the cluster ({over.reason}); swapping again")
         try:
+            self._loop.run(self._lifeline.drop())
             self._swap.undo()
             self._swap = self._new_swap()
             self._guarding.begin()

@@ -83,12 +83,23 @@ class Target:
         return self._patched(patch)
 
     def put_back(self) -> Object | None:
-        """Undo what is still ours to undo, and the claim; return the target as it is then, None if it was deleted."""
-        patient = Target(self._cluster.patient(PATIENCE), self.record)
+        """Undo what is still ours to undo, and the claim; return the target as it is then.
+
+        None where nothing of it is ours any more, or it was deleted.
+        """
+        patient, changed = Target(self._cluster.patient(PATIENCE), self.record), False
+
+        def patch(workload: Object) -> Object | None:
+            nonlocal changed
+            change = restore_patch(workload, self.record.session)
+            changed = changed or change is not None  # a lost answer is repeated, and finds nothing more to do
+            return change
+
         try:
-            return patient._patched(lambda workload: restore_patch(workload, self.record.session))
+            workload = patient._patched(patch)
         except NotFound:
             return None
+        return workload if changed else None
 
     def current(self) -> Object | None:
         """Return the target as it is now, None if it was deleted."""

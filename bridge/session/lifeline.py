@@ -63,12 +63,18 @@ class Lifeline:
         """Mend it no more: the session ends."""
         await self._stop()
 
-    async def release(self) -> None:
-        """Let go of it."""
+    async def drop(self) -> None:
+        """Let go of the tie; what is opened meanwhile waits for the next."""
         await self._stop()
+        self._line.lose()
+        tie, self.tie = self.tie, None
+        if tie is not None:
+            await tie.close()
+
+    async def release(self) -> None:
+        """Let go of it for good."""
+        await self.drop()
         self._line.close()
-        if self.tie is not None:
-            await self.tie.close()
 
     async def _stop(self) -> None:
         task, self._task = self._task, None

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bridge.tunnel.keys import SessionKeys
     from bridge.wire.messages import Guard
 
+GOODBYE = 2.0
+"""Seconds that the pod may take to close its ports."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
@@ -69,8 +72,11 @@ class Tie:
 
     async def close(self) -> None:
         """Say goodbye, and close; what is open is reset."""
-        for inbound in self.inbound:
-            await inbound.stop()
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await asyncio.gather(*(inbound.stop() for inbound in self.inbound))
+        except TimeoutError:  # nobody is there to answer
+            self.connection.abort()
         self.connection.close()
         await self.connection.closed
 

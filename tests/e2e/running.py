@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,7 +10,9 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 PROGRAM = os.environ.get("BRIDGE_PROGRAM", "bridge")
 """What is tested, as a path on the laptop: the clone's, unless another one (an installed release) is named."""
+SERVER = "tests/e2e/apps/server.py"
+"""The process that takes the original's place, as a path on the laptop."""
 
 
 class Laptop(Protocol):
@@ -105,6 +110,23 @@ class Bridge:
         self.err.close()
         return code
 
+    def watchdog(self) -> psutil.Process:
+        """The process that outlives a killed bridge."""
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if "bridge.session.watchdog" in child.cmdline())
+
+    def kill(self) -> None:
+        """End bridge as nothing can prepare for; its watchdog lives."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def kill_all(self) -> None:
+        """End all of it at once, as when the laptop's battery is empty."""
+        watchdog = self.watchdog()
+        self.process.send_signal(signal.SIGSTOP)  # or it would see its watchdog's end
+        watchdog.kill()
+        self.kill()
+
     def swapped(self, timeout: float = 60) -> Self:
         """Wait until the cluster's traffic goes to the laptop."""
         self.err.wait_for(r"is now answered by", timeout)
@@ -135,3 +157,37 @@ def eventually(look: Callable[[], str], wanted: str, timeout: float = 20) -> str
         assert time.monotonic() < deadline, f"no {wanted!r}, but {seen!r}"
         threading.Event().wait(0.1)
     return seen
+
+
+# ---- a session in a namespace, and what must be left of it ----------------------------------------------------------
+SESSION_KINDS = "secrets,replicasets,pods,configmaps,leases,serviceaccounts,roles,rolebindings"
+
+
+def bridge(laptop: Laptop, namespace: str, *words: str, **options: Any) -> Bridge:
+    """`bridge run` in the namespace."""
+    return Bridge(laptop, "run", "-n", namespace, *words, **options)
+
+
+def spec_of(kubectl: Kubectl, name: str = "deployment/web") -> Any:
+    """The spec of an object."""
+    return kubectl.json("get", name)["spec"]
+
+
+def assert_restored(kubectl: Kubectl, before: Any, name: str = "deployment/web") -> None:
+    """The original serves as before, and nothing of ours is left in the namespace."""
+    kubectl.rollout(name)
+    after = kubectl.json("get", name)
+    assert after["spec"] == before
+    assert "bridge.internal" not in json.dumps(after)
+    assert_nothing_left(kubectl)
+
+
+def assert_nothing_left(kubectl: Kubectl, *, timeout: float = 20) -> None:
+    """No object of a session, no trace in a Service. What its Secret owned goes when the garbage collector comes by."""
+    eventually(lambda: f"{left(kubectl)}", "[]", timeout)
+    assert "bridge.internal" not in kubectl("get", "services", "-o", "json")
+
+
+def left(kubectl: Kubectl) -> list[str]:
+    """The objects that sessions have in the namespace."""
+    return kubectl("get", SESSION_KINDS, "-l", "bridge.internal/session", "-o", "name").split()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.running import PROGRAM, Bridge
+from tests.e2e.running import PROGRAM, Bridge, assert_nothing_left
 from tests.e2e.workloads import deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ def web(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     assert after["spec"] == before["spec"]
     assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
     assert_nothing_left(kubectl)
-
-
-def assert_nothing_left(kubectl: Kubectl) -> None:
-    assert kubectl("get", "secrets,replicasets,pods", "-l", "bridge.internal/session", "-o", "name") == ""
 
 
 def refused(laptop: AnyLaptop, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -6,36 +6,15 @@ import json
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.running import PROGRAM, Bridge, answered_by, eventually
+from tests.e2e.running import PROGRAM, SERVER, answered_by, assert_restored, bridge, eventually, spec_of
 from tests.e2e.workloads import deployment, manifest, service
 
 if TYPE_CHECKING:
     from tests.cluster.access import AnyLaptop, Kubectl
-
-SERVER = "tests/e2e/apps/server.py"
-
-
-def spec_of(kubectl: Kubectl, name: str = "deployment/web") -> Any:
-    return kubectl.json("get", name)["spec"]
-
-
-def assert_restored(kubectl: Kubectl, before: Any, name: str = "deployment/web") -> None:
-    """The original serves as before, and nothing of ours is left in the namespace."""
-    kubectl.rollout(name)
-    after = kubectl.json("get", name)
-    assert after["spec"] == before
-    assert "bridge.internal" not in json.dumps(after)
-    left = kubectl("get", "secrets,replicasets,pods,configmaps", "-l", "bridge.internal/session", "-o", "name")
-    assert left == ""
-
-
-def bridge(laptop: AnyLaptop, namespace: str, *words: str, **options: Any) -> Bridge:
-    """`bridge run` in the namespace."""
-    return Bridge(laptop, "run", "-n", namespace, *words, **options)
 
 
 def test_the_cluster_is_answered_by_the_laptop_and_then_by_the_original(
@@ -77,12 +56,11 @@ def test_expose_maps_ports(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> No
         answered_by(kubectl, "laptop pid=")
 
 
-def test_a_killed_bridge_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+def test_what_was_killed_on_the_laptop_is_put_back_by_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
     before = spec_of(kubectl)
     with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
-        session.process.kill()
-        session.process.wait(10)
+        session.kill_all()
     assert spec_of(kubectl)["replicas"] == 0
     done = laptop.run([PROGRAM, "restore", "web", "-n", shop])
     assert done.returncode == 0, done.stderr
@@ -98,8 +76,7 @@ def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
     before = spec_of(kubectl)
     with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
-        session.process.kill()
-        session.process.wait(10)
+        session.kill_all()
     with bridge(laptop, shop, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
         assert "it had 2 replicas" in session.err.text

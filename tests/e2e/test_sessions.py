@@ -1,0 +1,165 @@
+"""Who holds a target: listed, told, refused, taken over, left; and what else may be kept of the original."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+from tests.e2e.running import (
+    PROGRAM,
+    SERVER,
+    answered_by,
+    ask,
+    assert_nothing_left,
+    assert_restored,
+    bridge,
+    eventually,
+    left,
+    spec_of,
+)
+
+if TYPE_CHECKING:
+    from tests.cluster.access import AnyLaptop, Kubectl
+
+SWAP = ("-s", "web", "python", SERVER, "8080")
+
+
+def sessions(laptop: AnyLaptop, *words: str) -> list[dict[str, object]]:
+    """What a `bridge` command tells as JSON."""
+    done = laptop.run([PROGRAM, *words, "--output", "json"])
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["version"] == 1
+    return told["sessions"]
+
+
+def test_a_session_is_listed_shown_and_left(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        (listed,) = sessions(laptop, "list", "-n", shop)
+        assert listed["target"] == "deployment/web"
+        assert listed["life"] == "alive"
+        assert listed["services"] == ["web"]
+        assert "@" in str(listed["holder"])
+        assert listed["session"] in [each["session"] for each in sessions(laptop, "list", "-A")]
+        answered_by(kubectl, "laptop pid=")
+        (shown,) = [each for each in sessions(laptop, "status") if each["namespace"] == shop]
+        assert shown["state"] == "connected"
+        assert isinstance(shown["connections_in"], int)
+        assert shown["connections_in"] >= 10
+        assert shown["reconnects"] == 0
+        done = laptop.run([PROGRAM, "leave", "web"])
+        assert done.returncode == 0, done.stderr
+        assert "left deployment/web" in done.stdout
+        assert session.wait(5) == 0
+    assert sessions(laptop, "list", "-n", shop) == []
+    assert_restored(kubectl, before)
+
+
+def test_leaving_what_is_not_there_says_what_is(laptop: AnyLaptop) -> None:
+    done = laptop.run([PROGRAM, "leave", "nothing-of-that-name"])
+    assert done.returncode == 3
+    assert "bridge list" in done.stderr
+
+
+def test_the_original_is_out_of_its_services_and_can_not_share_the_traffic(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        kubectl("scale", "deployment/web", "--replicas=2")
+        session.err.wait_for(r"somebody scaled deployment/web to 2: they get none of its Services' traffic", 20)
+        kubectl.rollout("deployment/web")
+        answered_by(kubectl, "laptop pid=")
+        session.process.send_signal(signal.SIGTERM)
+        session.wait()
+    assert spec_of(kubectl) == {**before, "replicas": 2}  # theirs stays
+    assert_nothing_left(kubectl)
+
+
+def test_a_service_that_is_applied_anew_is_narrowed_again(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with bridge(laptop, shop, "--keep-original", *SWAP) as session:
+        session.swapped()
+        kubectl("patch", "service/web", "--type=merge", "-p", '{"spec":{"selector":{"bridge.internal/session":null}}}')
+        session.err.wait_for(r"somebody changed service/web", 20)
+        answered_by(kubectl, "laptop pid=")
+    assert_nothing_left(kubectl)
+
+
+def test_keep_original_swaps_the_traffic_only(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    (pod,) = kubectl("get", "pods", "-l", "app=web", "-o", "name").split()
+    with bridge(laptop, shop, "--keep-original", *SWAP) as session:
+        session.swapped()
+        assert spec_of(kubectl) == before
+        answered_by(kubectl, "laptop pid=")
+        session.process.send_signal(signal.SIGTERM)
+        session.wait()
+    assert_restored(kubectl, before)
+    assert kubectl("get", "pods", "-l", "app=web", "-o", "name").split() == [pod]
+
+
+def test_a_replica_that_is_kept_answers_for_a_process_that_does_not(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    kubectl("scale", "deployment/web", "--replicas=2")
+    kubectl.rollout("deployment/web")
+    before = spec_of(kubectl)
+    serve_then_stop = f"python {SERVER} 8080 & sleep 8; kill $!; wait; sleep 60"
+    with bridge(laptop, shop, "--fallback", "--hold", "1", "-s", "web", "sh", "-c", serve_then_stop) as session:
+        session.swapped()
+        assert spec_of(kubectl)["replicas"] == 1
+        answered_by(kubectl, "laptop pid=")
+        eventually(lambda: ask(kubectl), "version=1")
+    assert_restored(kubectl, before)
+
+
+def test_a_holder_that_allows_it_is_taken_over_from(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, "--allow-takeover", *SWAP) as first:
+        first.swapped()
+        refused = laptop.run([PROGRAM, "run", "-n", shop, "-s", "web", "true"])
+        assert refused.returncode == 3
+        assert "--takeover" in refused.stderr
+        with bridge(laptop, shop, "--takeover", *SWAP) as second:
+            second.swapped()
+            first.wait(60)
+            assert "already swapped by" in first.err.text
+            answered_by(kubectl, "laptop pid=")
+            assert len(sessions(laptop, "list", "-n", shop)) == 1
+    assert_restored(kubectl, before)
+
+
+def test_a_holder_that_does_not_allow_it_keeps_the_target(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with bridge(laptop, shop, *SWAP) as first:
+        first.swapped()
+        refused = laptop.run([PROGRAM, "run", "-n", shop, "--takeover", "-s", "web", "true"])
+        assert refused.returncode == 3
+        assert "--allow-takeover" in refused.stderr
+        answered_by(kubectl, "laptop pid=")
+
+
+def test_a_killed_bridge_is_put_back_by_its_watchdog(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        watchdog = session.watchdog()
+        session.kill()
+    watchdog.wait(60)
+    assert_restored(kubectl, before)
+    answered_by(kubectl, "version=1")
+
+
+def test_restore_lists_what_it_finds_and_clears_what_it_can(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        session.kill_all()
+    kubectl("delete", "deployment/web")  # and with it the record: the rest must be found all the same
+    done = laptop.run([PROGRAM, "restore", "-n", shop, "--output", "json"])
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["done"]) == 1
+    assert_nothing_left(kubectl)
+    assert left(kubectl) == []
