@@ -8,8 +8,8 @@ A Service that selects somebody else's pods, too, would be taken from them. So i
 
     others are                                                               told as
     -----------------------------------------------------------------------  -----------------------------------------
-    pods that run, and are not the target's (by its selector, which also     their controller, or ``pod/x``; a session
-    matches the proxies of its sessions)
+    pods that run, unless they match the target's selector, as its proxies   their controller, or ``pod/x``; a session
+    do, and nobody else controls them
     other workloads, by their template; with 0 replicas, too: they may be    the workload, ``deployment/y``
     scaled up, or be another session's target
     a ReplicaSet that another workload controls                              that workload; an old revision not at all
@@ -92,10 +92,14 @@ def _identity(workload: Object) -> tuple[str, str]:
 
 def _other_pods(workload: Object, pods: Iterable[Object]) -> Iterator[_Other]:
     for pod in pods:
-        labels = labels_of(pod)
-        ours = selects(workload["spec"]["selector"], labels)
-        if not ours and (pod.get("status") or {}).get("phase") not in _ENDED:
-            yield _who_runs(pod), labels
+        if not _is_own(workload, pod) and (pod.get("status") or {}).get("phase") not in _ENDED:
+            yield _who_runs(pod), labels_of(pod)
+
+
+def _is_own(workload: Object, pod: Object) -> bool:
+    """Tell the target's pods and proxies; selectors of two Deployments may overlap, so who controls it counts, too."""
+    free = controller_of(pod) is None or SESSION_LABEL in labels_of(pod)
+    return selects(workload["spec"]["selector"], labels_of(pod)) and (free or _who_runs(pod) == describe(workload))
 
 
 def _who_runs(pod: Object) -> str:

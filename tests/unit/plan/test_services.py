@@ -55,8 +55,8 @@ def test_the_targets_own_pods_sets_and_sessions_are_not_others() -> None:
     proxy = labelled("bridge-web-dead2222", **{"app": "web", SESSION_LABEL: "dead2222"}) | {"kind": "ReplicaSet"}
     proxy["metadata"]["labels"] = {SESSION_LABEL: "dead2222"}
     pods = [
-        pod("web-5d4f-1", ("ReplicaSet", "web-5d4f"), app="web", track="stable"),
-        pod("bridge-web-dead2222-x", ("ReplicaSet", "b"), **{"app": "web", SESSION_LABEL: "dead2222"}),
+        pod("web-5d4f-1", ("ReplicaSet", "web-5d4f"), **{"app": "web", "track": "stable", "pod-template-hash": "5d4f"}),
+        pod("bridge-web-dead2222-x", **{"app": "web", "track": "stable", SESSION_LABEL: "dead2222"}),
     ]
     narrowing = choose_services(target, [service()], pods, [target, old, proxy])
     assert (narrowing.services, narrowing.notes) == (("web",), ())
@@ -109,6 +109,31 @@ def test_pods_of_others_are_told_by_who_runs_them(owner: tuple[str, str] | None,
     others = pod("x-abc", owner, **{"app": "web", "track": "canary", "pod-template-hash": "5d4f"})
     narrowing = choose_services(labelled("web", app="web", track="stable"), [service()], [others], [])
     assert narrowing.notes == (f"service/web also selects {name}: {NOTE}",)
+
+
+def test_pods_of_a_workload_whose_selector_overlaps_are_not_the_targets() -> None:
+    """Deployments tell their pods by a hash, so it works, and it happens: ``app`` of one, ``app`` and more of two."""
+    labels = {"app": "web", "pod-template-hash": "5d4f"}
+    own, canary = pod("w", ("ReplicaSet", "web-5d4f"), **labels), pod("c", ("ReplicaSet", "canary-5d4f"), **labels)
+    target = labelled("web", app="web")
+    assert chosen(target, [service()], pods=[own]) == ("web",)
+    assert choose_services(target, [service()], [own, canary], []).notes == (
+        f"service/web also selects deployment/canary: {NOTE}",
+    )
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "ReplicaSet"])
+def test_pods_of_other_kinds_are_told_by_their_controllers_name(kind: str) -> None:
+    target = labelled("web", app="web") | {"kind": kind}
+    assert chosen(target, [service()], pods=[pod("web-0", (kind, "web"), app="web")]) == ("web",)
+    assert chosen(target, [service()], pods=[pod("db-0", (kind, "db"), app="web")]) == ()
+
+
+def test_the_proxy_of_another_sessions_target_keeps_its_traffic() -> None:
+    theirs = pod("bridge-canary-bbbbbbbb-x", ("ReplicaSet", "bridge-canary-bbbbbbbb"), **{"app": "web",
+        "track": "canary", SESSION_LABEL: "bbbbbbbb"})  # fmt: skip
+    narrowing = choose_services(labelled("web", app="web", track="stable"), [service()], [theirs], [])
+    assert narrowing.notes == (f"service/web also selects session bbbbbbbb: {NOTE}",)
 
 
 def test_each_other_is_told_once() -> None:
