@@ -8,6 +8,7 @@ everything is dropped where it arrives, and nobody is told.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from .network import CABLE_DEVICE, LAPTOP_DEVICE, NODE_DEVICE, ip, namespace, nf
 from .system import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .settings import Settings
 
 _HOLE = "bridge_black_hole"
@@ -54,6 +57,24 @@ class Link:
             ip(self.settings.laptop_namespace, f"link set {device} up")
         if CABLE_DEVICE in self._devices():
             self._route()
+
+    @contextlib.contextmanager
+    def is_cut(self) -> Iterator[None]:
+        """For the time of the block the link is cut."""
+        self.cut()
+        try:
+            yield
+        finally:
+            self.mend()
+
+    @contextlib.contextmanager
+    def is_black_hole(self) -> Iterator[None]:
+        """For the time of the block the link is a black hole."""
+        self.black_hole()
+        try:
+            yield
+        finally:
+            self.mend()
 
     def restore(self) -> None:
         """The plain link again."""

@@ -12,7 +12,11 @@
 //	/env  /headers         as JSON
 //	/fetch?url=URL         what URL answers to this pod
 //
-// Settings: VERSION, PORT, ECHO_PORT, LOG_TICK (seconds between log lines).
+// Settings: VERSION, PORT, ECHO_PORT, LOG_TICK (seconds between log lines), STARTUP (seconds until it listens, which may
+// be a fraction).
+//
+// On SIGTERM it dies at once, whatever connections and requests are open, as many programs do: Go's runtime ends a
+// program that handles no signals. So it is the rudest of originals: what still comes to it then is lost.
 package main
 
 import (
@@ -37,6 +41,9 @@ func main() {
 	}
 	log.SetFlags(log.LstdFlags | log.Lmicroseconds)
 	ready.Store(true)
+	if startup, err := strconv.ParseFloat(os.Getenv("STARTUP"), 64); err == nil {
+		time.Sleep(time.Duration(startup * float64(time.Second)))
+	}
 	if port := os.Getenv("ECHO_PORT"); port != "" {
 		go echoTCP(port)
 	}
