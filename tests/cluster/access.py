@@ -63,9 +63,12 @@ class Kubectl:
 
     def __call__(self, *arguments: str | Path, text: str | None = None, check: bool = True) -> str:
         """What it printed; `system.HarnessError` with its own words if it failed and ``check`` is on."""
+        return system.run(self.command(*arguments), text=text, check=check)
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The command line, for one that is not to be waited for."""
         where = ["--namespace", self.namespace] if self.namespace else []
-        command = [self.program, "--kubeconfig", str(self.kubeconfig), *where, *arguments]
-        return system.run(command, text=text, check=check)
+        return [self.program, "--kubeconfig", str(self.kubeconfig), *where, *map(str, arguments)]
 
     def within(self, namespace: str) -> Kubectl:
         """The same in a namespace."""
