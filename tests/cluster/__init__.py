@@ -1,1 +1,1 @@
-"""A real one-node Kubernetes and the laptop beside it: `python -m tests.cluster`. See README.md in this folder."""
+"""A real Kubernetes and the laptop beside it: `python -m tests.cluster`. See README.md in this folder."""

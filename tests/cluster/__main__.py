@@ -6,13 +6,17 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import build, checks, down, network, node, store, up
+from . import build, checks, components, down, network, node, second_node, store, up
 from .laptop import Laptop
 from .link import Link
 from .lock import exclusive
 from .settings import Settings
 from .system import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,12 +48,25 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"run a command {where}")
         if name == "laptop":
             command.add_argument("--root", action="store_true", help="as root")
+        else:
+            add_second(command)
         command.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD")
     command = commands.add_parser("load", help="put image archives (docker or OCI) into the node")
     command.add_argument("archives", nargs="+", type=Path, metavar="IMAGE.tar")
     add_link(commands.add_parser("link", help="what is wrong with the laptop's link"))
-    commands.add_parser("restart-apiserver", help="kill the API server and wait for its successor")
+    command = commands.add_parser("node2", help="a second node, on demand")
+    command.add_argument("action", choices=sorted(NODE2), help="vanish: as if its power went; up brings it back")
+    about = {"hold": "kill it and keep it down", "release": "let it start again", "restart": "kill it, await another"}
+    for name, what in about.items():
+        command = commands.add_parser(name, help=f"a component of the node: {what}")
+        command.add_argument("component", metavar="COMPONENT", help="etcd, kube-apiserver, kubelet, containerd, ...")
+        add_second(command)
     return top
+
+
+def add_second(command: argparse.ArgumentParser) -> None:
+    """The option that chooses the second node."""
+    command.add_argument("--second", dest="index", action="store_const", const=2, default=1, help="the second node's")
 
 
 def add_link(command: argparse.ArgumentParser) -> None:
@@ -95,6 +112,8 @@ def run_status(settings: Settings, _: argparse.Namespace) -> int:
     process, holder = node.running(settings), Laptop(settings).holder()
     is_ready = process is not None and up.ready(settings)
     print(f"node        {f'running, process {process.pid}' if process else 'not running'}")
+    if other := second_node.running(settings):
+        print(f"node2       running, process {other.pid}")
     print(f"API server  {f'ready at https://127.0.0.1:{settings.root_port}' if is_ready else 'not ready'}")
     print(f"laptop      {f'there, held by process {holder.pid}' if holder else 'not there'}")
     if network.exists(settings):
@@ -116,7 +135,7 @@ def run_laptop(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def run_node(settings: Settings, arguments: argparse.Namespace) -> None:
     """``node``: becomes the command."""
-    argv = node.command(settings, arguments.argv or ["/bin/bash"])
+    argv = node.command(settings.of(arguments.index), arguments.argv or ["/bin/bash"])
     os.execvp(argv[0], argv)
 
 
@@ -141,13 +160,33 @@ def run_link(settings: Settings, arguments: argparse.Namespace) -> None:
     print(link.describe())
 
 
-def run_restart_apiserver(settings: Settings, _: argparse.Namespace) -> None:
-    """``restart-apiserver``."""
+def run_node2(settings: Settings, arguments: argparse.Namespace) -> None:
+    """``node2``."""
     say = up.Steps()
-    up.restart_apiserver(settings)
-    say("the API server is ready again")
+    NODE2[arguments.action](settings)
+    say(f"node2: {arguments.action}")
 
 
+def run_hold(settings: Settings, arguments: argparse.Namespace) -> None:
+    """``hold``."""
+    components.hold(settings.of(arguments.index), arguments.component)
+
+
+def run_release(settings: Settings, arguments: argparse.Namespace) -> None:
+    """``release``."""
+    components.release(settings.of(arguments.index), arguments.component)
+
+
+def run_restart(settings: Settings, arguments: argparse.Namespace) -> None:
+    """``restart``."""
+    components.restart(settings.of(arguments.index), arguments.component)
+
+
+NODE2: dict[str, Callable[[Settings], None]] = {
+    "up": second_node.start,
+    "down": second_node.stop,
+    "vanish": second_node.vanish,
+}
 COMMANDS = {
     "build": run_build,
     "up": run_up,
@@ -158,7 +197,10 @@ COMMANDS = {
     "node": run_node,
     "load": run_load,
     "link": run_link,
-    "restart-apiserver": run_restart_apiserver,
+    "node2": run_node2,
+    "hold": run_hold,
+    "release": run_release,
+    "restart": run_restart,
 }
 
 if __name__ == "__main__":

@@ -62,6 +62,14 @@ class Api:
             return False
         return status == http.HTTPStatus.OK
 
+    def forget_node(self, name: str) -> None:
+        """Delete a node that is no more, if it is known, and its pods, which nobody is left to end."""
+        if self.request("DELETE", f"/api/v1/nodes/{name}")[0] == http.HTTPStatus.NOT_FOUND:
+            return
+        for pod in self.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{name}")["items"]:
+            about = pod["metadata"]
+            self.request("DELETE", f"/api/v1/namespaces/{about['namespace']}/pods/{about['name']}?gracePeriodSeconds=0")
+
     def wait_for(self, what: str, collection: str, name: str, so: Callable[[Any], bool], *, timeout: float) -> None:
         """Wait for an object of a collection to be so, by a watch."""
         deadline = time.monotonic() + timeout

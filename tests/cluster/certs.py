@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 _DAYS = "365"
 
+COMPONENTS = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
+"""The clients of the API server that are one user wherever they run; a kubelet is its node."""
+
 
 def make(settings: Settings) -> None:
     """Make all of them, if the last one made is not there yet."""
@@ -30,26 +33,27 @@ def make(settings: Settings) -> None:
     names = [*service, f"{service[-1]}.{settings.cluster_domain}", "localhost", node.name]
     addresses = [settings.api_service, node.address, "127.0.0.1"]
     server(folder, "apiserver", "kube-apiserver", names, addresses)
-    server(folder, "kubelet-server", node.name, [node.name], [node.address, "127.0.0.1"])
     client(folder, "apiserver-kubelet", "/O=system:masters/CN=apiserver-kubelet-client")
     client(folder, "front", "/CN=front-proxy-client", issuer="front-ca")
     client(folder, "admin", "/O=system:masters/CN=bridge-admin")
-    for name, subject in components(settings).items():
-        client(folder, name, subject)
-        kubeconfig(folder, name, "https://127.0.0.1:6443", folder / f"{name}.kubeconfig")
+    for name in COMPONENTS:
+        client(folder, name, f"/CN=system:{name}")
+        kubeconfig(folder, name, settings.api_address, folder / f"{name}.kubeconfig")
+    make_for_node(settings)
     service_account_key(folder)
-    kubeconfig(folder, "admin", f"https://{node.address}:{settings.api_port}", settings.laptop_kubeconfig)
+    kubeconfig(folder, "admin", settings.api_address, settings.laptop_kubeconfig)
     kubeconfig(folder, "admin", f"https://127.0.0.1:{settings.root_port}", settings.kubeconfig)
 
 
-def components(settings: Settings) -> dict[str, str]:
-    """The clients of the API server in the node, with their subjects."""
-    return {
-        "kube-controller-manager": "/CN=system:kube-controller-manager",
-        "kube-scheduler": "/CN=system:kube-scheduler",
-        "kube-proxy": "/CN=system:kube-proxy",
-        "kubelet": f"/O=system:nodes/CN=system:node:{settings.node.name}",
-    }
+def make_for_node(settings: Settings) -> None:
+    """What a node's kubelet shows to the API server, as its client and as the server that it is for logs and exec."""
+    folder, node = settings.certificates, settings.node
+    path = folder / f"{node.name}.kubeconfig"
+    if path.exists():
+        return
+    server(folder, f"{node.name}-server", node.name, [node.name], [node.address, "127.0.0.1"])
+    client(folder, node.name, f"/O=system:nodes/CN=system:node:{node.name}")
+    kubeconfig(folder, node.name, settings.api_address, path)
 
 
 def authority(folder: Path, name: str, common_name: str) -> None:

@@ -32,18 +32,23 @@ def stop(settings: Settings) -> None:
         return  # the names are that one's, so there is none of ours
     Laptop(settings).stop()
     link.end(settings)
-    for name in ("hop", "node"):
+    for name in ("hop", *(one.label for one in settings.nodes)):
         if process := system.load(settings.run / name):
             process.end()
     network.remove(settings)
     for one in settings.nodes:
         cgroups.end_all(one.cgroup)  # what was started, but not recorded any more
         cgroups.remove(one.cgroup)
-    for path in (settings.run, settings.control):
+    for path in (settings.run, settings.control, *further_places(settings)):
         shutil.rmtree(path, ignore_errors=True)
     for folder in (*HOST_FOLDERS, settings.all_runs):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
+
+
+def further_places(settings: Settings) -> list[Path]:
+    """What nodes on demand keep: it is not kept for a warm start."""
+    return [settings.of(one.index).place for one in settings.nodes[1:]]
 
 
 def others(settings: Settings) -> list[Settings]:
@@ -77,7 +82,8 @@ def left_over(settings: Settings) -> list[str]:
     names = [settings.laptop_namespace, *(one.namespace for one in settings.nodes)]
     found = [f"cgroup {path}" for name in names for path in cgroups.left(name)]
     found += [f"namespace {name}" for name in names if network.namespace(name).exists()]
-    found += [f"process {name}" for name in ("hop", "node", "cable", "laptop") if system.load(settings.run / name)]
+    known = ("hop", "cable", "laptop", *(one.label for one in settings.nodes))
+    found += [f"process {name}" for name in known if system.load(settings.run / name)]
     found += [f"mount {line.split()[1]}" for line in _mounts() if f"{settings.state}/" in line]
     return found
 

@@ -1,6 +1,7 @@
-"""The two network namespaces and the link between them.
+"""The network namespaces of the laptop and the nodes, and the links between them.
 
-    bridge-laptop  eth0 10.77.0.2 --- laptop0 10.77.0.1  bridge-node  cni0 10.244.0.1/24 pods
+    bridge-laptop  eth0 10.77.0.2  --- laptop0 10.77.0.1  bridge-node  cni0 10.244.0.1/24 pods
+    bridge-node2   eth0 10.77.0.12 --- node2
 
 The laptop has no default route, and the guard lets nothing in from it but connections to the API server, so a test
 that reaches a pod, a service, the kubelet or etcd from the laptop did so through bridge.
@@ -22,6 +23,7 @@ NAMESPACES = Path("/run/netns")
 LAPTOP_DEVICE = "eth0"
 NODE_DEVICE = "laptop0"
 CABLE_DEVICE = "cable0"  # on both sides, when the link has delay or loss: see link.py
+UPLINK = "eth0"  # of a node but the first, to the first
 _MADE_MARKER = "made-run-netns"
 
 # Kernel settings of the node. Reverse-path checks would drop what comes over the cable.
@@ -34,15 +36,28 @@ NODE_SYSCTL = {
 LAPTOP_SYSCTL = {"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0"}
 
 
+SILENCE = f"""
+table inet bridge_silence {{
+  chain arriving {{
+    type filter hook prerouting priority raw - 10; policy accept;
+    iifname "{UPLINK}" drop
+  }}
+  chain leaving {{
+    type filter hook postrouting priority raw - 10; policy accept;
+    oifname "{UPLINK}" drop
+  }}
+}}
+"""
+
+
 def namespace(name: str) -> Path:
     """The file that stands for a named network namespace."""
     return NAMESPACES / name
 
 
 def exists(settings: Settings) -> bool:
-    """Whether both namespaces are there."""
-    names = [settings.laptop_namespace, *(node.namespace for node in settings.nodes)]
-    return all(namespace(name).is_file() for name in names)
+    """Whether the laptop's and the first node's namespaces are there."""
+    return all(namespace(name).is_file() for name in (settings.laptop_namespace, settings.first.namespace))
 
 
 def create(settings: Settings) -> None:
@@ -62,6 +77,38 @@ def create(settings: Settings) -> None:
     _set(node, NODE_SYSCTL)
     _set(laptop, LAPTOP_SYSCTL)
     nft(node, guard(settings))
+
+
+def join(settings: Settings) -> None:
+    """Make the namespace of a further node, and link it with the first. Each routes the other's pods to the other."""
+    leave(settings)
+    one, other = settings.first, settings.node
+    run(["ip", "netns", "add", other.namespace])
+    ip(other.namespace, "link set lo up")
+    ip(one.namespace, f"link add {other.label} type veth peer name {UPLINK} netns {other.namespace}")
+    ip(other.namespace, f"addr add {other.address}/32 dev {UPLINK}")
+    for here, device, there in ((one, other.label, other), (other, UPLINK, one)):
+        ip(here.namespace, f"link set {device} up")
+        ip(here.namespace, f"route add {there.address}/32 dev {device} src {here.address}")
+        ip(here.namespace, f"route add {there.pod_subnet} via {there.address} dev {device} src {here.address}")
+    _route_services(settings, other)
+    _set(other.namespace, NODE_SYSCTL)
+
+
+def leave(settings: Settings) -> None:
+    """Remove what `join` made. The link first: the kernel takes its time with a namespace."""
+    if namespace(settings.first.namespace).exists():
+        ip(settings.first.namespace, f"link delete {settings.node.label}", check=False)
+    if namespace(settings.node.namespace).exists():
+        run(["ip", "netns", "delete", settings.node.namespace])
+
+
+def silence(settings: Settings) -> None:
+    """Let nothing more out of a node or into it, as when its power is gone: nobody is told that it closed anything.
+
+    Neighbours still find its address, as in a network where a router would: a packet to it is lost, not returned.
+    """
+    nft(settings.node.namespace, SILENCE)
 
 
 def guard(settings: Settings) -> str:

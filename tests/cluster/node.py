@@ -1,7 +1,8 @@
-"""The node: its configuration files and its components' command lines. `node_init` runs what is decided here.
+"""A node: its configuration files and its components' command lines. `node_init` runs what is decided here.
 
-One pid, mount, uts, ipc and network namespace *is* the node. Ending its PID 1 makes the kernel end everything in
-it, pods and shims too, and its mounts go with it.
+All of it is about the node of the settings given (``settings.of(2)``: the second). One pid, mount, uts, ipc and
+network namespace *is* the node. Ending its PID 1 makes the kernel end everything in it, pods and shims too, and its
+mounts go with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import cgroups, checks, recipes, store, system
-from .certs import components as certificate_names
+from .certs import COMPONENTS
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # in the node's own /run; from outside see `containerd_socket`
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
+START = ("try: python -m tests.cluster node2 up", "try: make cluster")  # the second node, the first
+
+# A dead node is noticed after NODE_GRACE, and its pods are deleted NODE_TOLERATION later (Kubernetes: 50 s and 300 s).
+# A kubelet says that it lives every quarter of NODE_LEASE, so a node that lives must miss ten times in a row to be
+# taken for dead: on two busy cores a kubelet may be late by some seconds, and while the API server or etcd is held
+# down for a test nobody can say anything. A false alarm takes every pod out of its Service; so rather wait.
+NODE_LEASE, NODE_GRACE, NODE_TOLERATION = 8, 20, 5  # seconds
 
 
 def record(settings: Settings) -> Path:
     """Where the node's PID 1 is recorded."""
-    return settings.run / "node"
+    return settings.run / settings.node.label
 
 
 def running(settings: Settings) -> Process | None:
@@ -44,7 +52,8 @@ def start(settings: Settings) -> Process:
     folders(settings)
     write_configuration(settings)
     cgroups.create(settings.node.cgroup)
-    with (settings.logs / "node.log").open("ab") as log:
+    log_file = settings.logs / f"{settings.node.label}.log"
+    with log_file.open("ab") as log:
         subprocess.run(
             [sys.executable, "-m", "tests.cluster.node_init", str(settings)],
             cwd=settings.clone,
@@ -56,7 +65,7 @@ def start(settings: Settings) -> Process:
         )
     process = running(settings)
     if process is None:
-        raise system.HarnessError(f"the node did not start; see {settings.logs / 'node.log'}")
+        raise system.HarnessError(f"{settings.node.name} did not start; see {log_file}")
     return process
 
 
@@ -64,18 +73,18 @@ def command(settings: Settings, argv: list[str]) -> list[str]:
     """The command that runs ``argv`` in all of the node's namespaces."""
     process = running(settings)
     if process is None:
-        raise system.HarnessError("the node is not running; try: make cluster")
+        raise system.HarnessError(f"{settings.node.name} is not running; {START[settings.index == 1]}")
     path = f"PATH={settings.binaries}:/usr/sbin:/usr/bin:/sbin:/bin"
     return ["nsenter", "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "env", path, *argv]
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
 def folders(settings: Settings) -> None:
-    """The folders of the state; etcd wants its own to be private."""
+    """The node's folders; etcd wants its own to be private."""
     below = ("cni", "etcd", "var/kubelet", "var/cni", "var/pods", "var/containers")
-    for path in (*(settings.state / name for name in below), settings.configuration, settings.logs, settings.control):
+    for path in (*(settings.place / name for name in below), settings.configuration, settings.logs, settings.control):
         path.mkdir(parents=True, exist_ok=True)
-    (settings.state / "etcd").chmod(0o700)
+    (settings.place / "etcd").chmod(0o700)
 
 
 def write_configuration(settings: Settings) -> None:
@@ -84,7 +93,7 @@ def write_configuration(settings: Settings) -> None:
     (etc / "containerd.toml").write_text(containerd_toml(settings))
     (etc / "kubelet.json").write_text(json.dumps(kubelet_configuration(settings), indent=1))
     (etc / "kube-proxy.json").write_text(json.dumps(proxy_configuration(settings), indent=1))
-    (settings.state / "cni" / "10-bridge.conflist").write_text(json.dumps(cni_configuration(settings), indent=1))
+    (settings.place / "cni" / "10-bridge.conflist").write_text(json.dumps(cni_configuration(settings), indent=1))
     (etc / "resolv.conf").write_text("")
     (etc / "hosts").write_text(f"127.0.0.1 localhost {settings.node.name}\n")
 
@@ -98,7 +107,7 @@ def containerd_toml(settings: Settings) -> str:
     cni = next((folder for folder in CNI_FOLDERS if Path(folder).exists()), CNI_FOLDERS[0])
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""version = 2
-root = "{settings.state / "containerd"}"
+root = "{settings.place / "containerd"}"
 state = "/run/containerd"
 oom_score = 0
 disabled_plugins = {json.dumps(store.UNUSED_PLUGINS)}
@@ -112,7 +121,7 @@ disabled_plugins = {json.dumps(store.UNUSED_PLUGINS)}
   enable_unprivileged_icmp = true
 [{cri}.cni]
   bin_dir = "{cni}"
-  conf_dir = "{settings.state / "cni"}"
+  conf_dir = "{settings.place / "cni"}"
 [{cri}.containerd]
   snapshotter = "{checks.snapshotter(settings.build)}"
 [{cri}.containerd.runtimes.runc]
@@ -123,14 +132,17 @@ disabled_plugins = {json.dumps(store.UNUSED_PLUGINS)}
 
 
 def cni_configuration(settings: Settings) -> dict[str, object]:
-    """One bridge for the node's pods. Addresses are given anew after each start: the node's /run goes with it."""
+    """One bridge for the node's pods. Addresses are given anew after each start: the node's /run goes with it.
+
+    Nothing is masqueraded: pods see each other's addresses, on whichever node, and there is no way out to hide behind.
+    """
     addresses = {
         "type": "host-local",
         "dataDir": "/run/cni-ipam",
         "ranges": [[{"subnet": settings.node.pod_subnet}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    device = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True}
+    device = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "hairpinMode": True}
     ports = {"type": "portmap", "capabilities": {"portMappings": True}}
     return {"cniVersion": "0.4.0", "name": "bridge", "plugins": [{**device, "ipam": addresses}, ports]}
 
@@ -164,12 +176,13 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
         "failSwapOn": False,
         "authentication": authentication,
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": f"{keys / 'kubelet-server.crt'}",
-        "tlsPrivateKeyFile": f"{keys / 'kubelet-server.key'}",
+        "tlsCertFile": f"{keys / settings.node.name}-server.crt",
+        "tlsPrivateKeyFile": f"{keys / settings.node.name}-server.key",
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": limits,
         "nodeStatusUpdateFrequency": "5s",
+        "nodeLeaseDurationSeconds": NODE_LEASE,
         "syncFrequency": "10s",
         "serializeImagePulls": False,
         "oomScoreAdj": 0,
@@ -200,23 +213,28 @@ FIRST = ("etcd", "containerd", "kube-apiserver")  # the others wait for the API 
 
 
 def command_lines(settings: Settings) -> dict[str, list[str]]:
-    """The components' command lines, in the order of their start."""
-    binaries = settings.binaries
+    """The components' command lines, in the order of their start; the first node has the control plane too."""
+    containerd = shutil.which("containerd") or "containerd"
+    lines = {
+        "containerd": [containerd, "--config", f"{settings.configuration / 'containerd.toml'}"],
+        **_ours(settings, {"kubelet": kubelet(settings), "kube-proxy": kube_proxy(settings)}),
+    }
+    return {**control_plane(settings), **lines} if settings.index == 1 else lines
+
+
+def control_plane(settings: Settings) -> dict[str, list[str]]:
+    """The command lines of what there is once in a cluster."""
     lines = {
         "etcd": etcd(settings),
         "kube-apiserver": apiserver(settings),
         "kube-controller-manager": controller_manager(settings),
         "kube-scheduler": scheduler(settings),
-        "kubelet": kubelet(settings),
-        "kube-proxy": kube_proxy(settings),
     }
-    ours = {name: [str(binaries / name), *flags] for name, flags in lines.items()}
-    containerd = [
-        shutil.which("containerd") or "containerd",
-        "--config",
-        f"{settings.configuration / 'containerd.toml'}",
-    ]
-    return {"etcd": ours.pop("etcd"), "containerd": containerd, **ours}
+    return _ours(settings, lines)
+
+
+def _ours(settings: Settings, flags: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: [str(settings.binaries / name), *words] for name, words in flags.items()}
 
 
 def etcd(settings: Settings) -> list[str]:
@@ -247,6 +265,8 @@ def apiserver(settings: Settings) -> list[str]:
         "--allow-privileged=true",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        f"--default-not-ready-toleration-seconds={NODE_TOLERATION}",
+        f"--default-unreachable-toleration-seconds={NODE_TOLERATION}",
         f"--client-ca-file={keys / 'ca.crt'}",
         f"--tls-cert-file={keys / 'apiserver.crt'}",
         f"--tls-private-key-file={keys / 'apiserver.key'}",
@@ -269,12 +289,19 @@ def apiserver(settings: Settings) -> list[str]:
 
 
 def controller_manager(settings: Settings) -> list[str]:
-    """The controllers; with the usual limit of 20 requests a second they take 6 s to start."""
+    """The controllers; with the usual limit of 20 requests a second they take 6 s to start.
+
+    They give nodes no pod subnets: a second node that comes again would get a third one, and our CNI asks nobody.
+    The pods of one node may be evicted each second (Kubernetes: each 10 s), for tests that take one down again.
+    """
     keys = settings.certificates
     return [
         *_client_flags(settings, "kube-controller-manager"),
         f"--cluster-cidr={settings.pod_range}",
-        "--allocate-node-cidrs=true",
+        "--allocate-node-cidrs=false",
+        "--node-monitor-period=1s",
+        f"--node-monitor-grace-period={NODE_GRACE}s",
+        "--node-eviction-rate=1",
         f"--service-cluster-ip-range={settings.service_range}",
         "--use-service-account-credentials=true",
         f"--root-ca-file={keys / 'ca.crt'}",
@@ -293,7 +320,7 @@ def kubelet(settings: Settings) -> list[str]:
     """The kubelet, in the places where everybody looks for its files."""
     return [
         f"--config={settings.configuration / 'kubelet.json'}",
-        f"--kubeconfig={settings.certificates / 'kubelet.kubeconfig'}",
+        f"--kubeconfig={settings.certificates / settings.node.name}.kubeconfig",
         f"--hostname-override={settings.node.name}",
         f"--node-ip={settings.node.address}",
         "--root-dir=/var/lib/kubelet",
@@ -308,7 +335,7 @@ def kube_proxy(settings: Settings) -> list[str]:
 
 def _client_flags(settings: Settings, name: str) -> list[str]:
     """What the two have in common. One of each: nobody to elect, or a warm start would wait for the old lease."""
-    assert name in certificate_names(settings)
+    assert name in COMPONENTS
     config = settings.certificates / f"{name}.kubeconfig"
     kinds = ("", "authentication-", "authorization-")
     return [

@@ -1,4 +1,4 @@
-"""PID 1 of the node: makes its mounts, starts the components, starts again what ends, reaps what is handed to it.
+"""PID 1 of a node: makes its mounts, starts the components, starts again what ends, reaps what is handed to it.
 
 A component for which there is a file in ``control/hold`` is kept down; SIGHUP makes PID 1 look again. That is how the
 API server is restarted from outside without looking for anybody's process.
@@ -59,12 +59,12 @@ def mounts(settings: Settings) -> None:
     system.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     own_sysfs()
     system.mount("none", "/", flags=system.MS_REC | system.MS_SHARED)  # kubelet hands mounts on to pods
-    state = settings.state
+    below = settings.place / "var"
     places = {
-        "/var/lib/kubelet": state / "var" / "kubelet",
-        "/var/lib/cni": state / "var" / "cni",
-        "/var/log/pods": state / "var" / "pods",
-        "/var/log/containers": state / "var" / "containers",
+        "/var/lib/kubelet": below / "kubelet",
+        "/var/lib/cni": below / "cni",
+        "/var/log/pods": below / "pods",
+        "/var/log/containers": below / "containers",
     }
     for place, source in places.items():
         Path(place).mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ class Supervisor:
         """Whether it has answered once: what starts before that runs into its own back-off."""
         if not self.served:
             try:
-                url = f"https://127.0.0.1:{self.settings.api_port}/livez"
+                url = f"{self.settings.api_address}/livez"
                 with urllib.request.urlopen(url, timeout=1, context=self.trust) as answer:
                     self.served = answer.status == 200
             except OSError:

@@ -6,13 +6,15 @@ cluster that shares nothing with the first but the builds: so a test can take on
     root namespace    127.0.0.1:16443 ---------------------------.
     bridge-laptop     eth0 10.77.0.2 --- veth (or cable) --- laptop0 10.77.0.1:6443   bridge-node
                                                              pods 10.244.0.0/24, services 10.96.0.0/16
+    (on demand)       bridge-node2, eth0 10.77.0.12 --- veth --- node2 in bridge-node
+                      pods 10.244.1.0/24
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,9 +39,14 @@ class Node:
         return f"node{self.index}"
 
     @property
+    def label(self) -> str:
+        """How the harness calls it, in records and logs."""
+        return "node" + (str(self.index) if self.index > 1 else "")
+
+    @property
     def namespace(self) -> str:
         """Its network namespace."""
-        return f"{self.cluster}-node" + (str(self.index) if self.index > 1 else "")
+        return f"{self.cluster}-{self.label}"
 
     @property
     def cgroup(self) -> str:
@@ -59,9 +66,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Settings:
-    """One local cluster. ``name`` begins the names of its namespaces and cgroups."""
+    """One local cluster, as seen from one of its nodes. ``name`` begins the names of its namespaces and cgroups."""
 
     name: str = "bridge"
+    index: int = 1
     clone: Path = CLONE
     root_port: int = 16443
     proxy_mode: str = "iptables"
@@ -103,6 +111,11 @@ class Settings:
         return self.clone / ".cluster" if self.name == "bridge" else self.build / f"cluster-{self.name}"
 
     @cached_property
+    def place(self) -> Path:
+        """What one node is while it exists. The first node keeps it beside what is the cluster's."""
+        return self.state if self.index == 1 else self.state / self.node.label
+
+    @cached_property
     def run(self) -> Path:
         """Records of the processes that we started. Below /run, so that another clone finds what a removed one left."""
         return self.all_runs / hashlib.sha256(str(self.clone).encode()).hexdigest()[:8]
@@ -115,22 +128,22 @@ class Settings:
     @cached_property
     def control(self) -> Path:
         """How the node's first process is told what to keep running, and tells what it runs."""
-        return self.state / "control"
+        return self.place / "control"
 
     @cached_property
     def certificates(self) -> Path:
-        """Keys, certificates and the components' kubeconfigs."""
+        """Keys, certificates and the components' kubeconfigs, those of all nodes."""
         return self.state / "certificates"
 
     @cached_property
     def configuration(self) -> Path:
         """The components' configuration files."""
-        return self.state / "etc"
+        return self.place / "etc"
 
     @cached_property
     def logs(self) -> Path:
         """One log for each component."""
-        return self.state / "log"
+        return self.place / "log"
 
     @cached_property
     def kubeconfig(self) -> Path:
@@ -145,13 +158,27 @@ class Settings:
     # -- names and addresses -------------------------------------------------------------------------------------
     @cached_property
     def node(self) -> Node:
+        """The node that these settings are about: the first, unless `of` chose another."""
+        return Node(self.name, self.index)
+
+    @cached_property
+    def first(self) -> Node:
         """The first node, which also holds the control plane."""
         return Node(self.name, 1)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes."""
-        return (self.node,)
+        """All nodes that there may be: the first, and the second, which is there on demand."""
+        return (self.first, Node(self.name, 2))
+
+    def of(self, index: int) -> Settings:
+        """The same cluster from another node: its address, its folders."""
+        return replace(self, index=index)
+
+    @cached_property
+    def api_address(self) -> str:
+        """The API server, as every node reaches it."""
+        return f"https://{self.first.address}:{self.api_port}"
 
     @cached_property
     def laptop_namespace(self) -> str:

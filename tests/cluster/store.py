@@ -1,7 +1,7 @@
-"""The images as containerd keeps them, unpacked once and lent to each new cluster by hard links.
+"""The images as containerd keeps them, unpacked once and lent to each new node by hard links.
 
-Importing 400 MiB costs 8 s of hashing; a new cluster would pay that each time it starts from nothing. So a
-containerd of its own keeps a store in ``.build``, and a cluster begins with a copy: real ones of the two databases,
+Importing 400 MiB costs 8 s of hashing; a new node would pay that each time it starts from nothing. So a
+containerd of its own keeps a store in ``.build``, and a node begins with a copy: real ones of the two databases,
 hard links to the rest, which nobody ever changes (content is addressed by its digest, and overlayfs copies a file
 up before it writes).
 """
@@ -38,7 +38,7 @@ _DATABASES = "*.db"
 
 
 def missing(record: Path, archives: Iterable[Path]) -> list[Path]:
-    """The archives that the store or cluster of this record does not have, or has in another version."""
+    """The archives that the store or node of this record does not have, or has in another version."""
     loaded = json.loads(record.read_text()) if record.exists() else {}
     return [path for path in archives if loaded.get(str(path)) != images.fingerprint(path)]
 
@@ -65,8 +65,8 @@ def refresh(settings: Settings, archives: Iterable[Path], say: Callable[[str], N
 
 
 def lend(settings: Settings) -> None:
-    """Give a cluster that has no images yet the store's."""
-    folder, target = _folder(settings), settings.state / "containerd"
+    """Give a node that has no images yet the store's."""
+    folder, target = _folder(settings), settings.place / "containerd"
     if target.exists() or not (folder / "loaded.json").exists():
         return
     partial = target.with_suffix(".partial")
@@ -79,7 +79,7 @@ def lend(settings: Settings) -> None:
     for database in partial.rglob(_DATABASES):
         _own_copy(database)
     partial.rename(target)  # only now: a killed copy must not share a database with the store
-    shutil.copy(folder / "loaded.json", settings.state / "loaded.json")
+    shutil.copy(folder / "loaded.json", settings.place / "loaded.json")
 
 
 def _folder(settings: Settings) -> Path:

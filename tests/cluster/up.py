@@ -6,7 +6,6 @@ packages, programs, images -> namespaces -> node -> (images into it | API server
 from __future__ import annotations
 
 import hashlib
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from . import build, certs, cgroups, checks, down, network, node, recipes, store, system
+from . import build, certs, cgroups, checks, components, down, network, node, recipes, store, system
 from .api import Api, condition
 from .laptop import Laptop
 from .lock import exclusive
@@ -126,7 +125,8 @@ def running_node(settings: Settings) -> Process:
     """The node's PID 1; an error if it ended."""
     if process := node.running(settings):
         return process
-    raise HarnessError(f"the node ended; its log is {settings.logs / 'node.log'}")
+    log = settings.logs / f"{settings.node.label}.log"
+    raise HarnessError(f"{settings.node.name} ended; its log is {log}")
 
 
 def ensure_hop(settings: Settings) -> None:
@@ -159,7 +159,7 @@ def ensure_hop(settings: Settings) -> None:
 # -- images --------------------------------------------------------------------------------------------------------
 def load(settings: Settings, process: Process, archives: Iterable[Path], say: Callable[[str], None]) -> None:
     """Put archives into the node that it does not have yet."""
-    record = settings.state / "loaded.json"
+    record = settings.place / "loaded.json"
     if missing := store.missing(record, archives):
         address = Path(node.containerd_socket(process))
         wait_until("containerd's socket", address.exists, timeout=30, alive=process)
@@ -173,6 +173,8 @@ def wait_until_ready(settings: Settings, process: Process, say: Callable[[str], 
     api = Api(settings.kubeconfig)
     wait_until("the API server is ready", api.ready, timeout=START_TIMEOUT, alive=process)
     say("API server ready")
+    for further in settings.nodes[1:]:  # one that was there when a kept state was last up
+        api.forget_node(further.name)
     apply_manifests(settings)
     nodes, deployments = "/api/v1/nodes", "/apis/apps/v1/namespaces/kube-system/deployments"
     api.wait_for("the node is Ready", nodes, settings.node.name, condition("Ready"), timeout=START_TIMEOUT)
@@ -251,27 +253,6 @@ def prepare_clone(settings: Settings) -> None:
 
 
 # -- the control plane, from outside -------------------------------------------------------------------------------
-def stop_component(settings: Settings, name: str) -> None:
-    """End a component of the node (``kube-apiserver``, ``kubelet``, ...) and keep it down."""
-    (settings.control / "hold" / name).touch()
-    _look_again(settings)
-    gone = settings.control / name
-    wait_until(f"{name} has ended", lambda: not gone.exists(), timeout=20)
-
-
-def start_component(settings: Settings, name: str) -> None:
-    """Let a component that was stopped start again."""
-    (settings.control / "hold" / name).unlink(missing_ok=True)
-    _look_again(settings)
-
-
 def restart_apiserver(settings: Settings) -> None:
     """Kill the API server; return when its successor is ready."""
-    stop_component(settings, "kube-apiserver")
-    start_component(settings, "kube-apiserver")
-    process = running_node(settings)
-    wait_until("the API server is ready again", lambda: ready(settings), timeout=START_TIMEOUT, alive=process)
-
-
-def _look_again(settings: Settings) -> None:
-    running_node(settings).send(signal.SIGHUP)
+    components.restart(settings, "kube-apiserver")

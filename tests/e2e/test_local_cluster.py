@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import socket
 import statistics
 import subprocess
@@ -13,16 +14,19 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cluster import down, network, node, system, up
+from tests.cluster import components, down, network, node, second_node, system, up
 from tests.cluster.access import Kubectl
 from tests.cluster.api import Api
 from tests.cluster.laptop import Laptop
 from tests.cluster.link import Link
 from tests.cluster.settings import Settings
+from tests.e2e.faults.traffic import traffic
+from tests.e2e.running import eventually
+from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +59,17 @@ def second(named: Settings) -> Settings:
 def second_laptop(second: Settings) -> Laptop:
     """The second cluster's laptop, whose link tests may break."""
     return Laptop(second)
+
+
+@pytest.fixture
+def second_kubectl(second: Settings) -> Iterator[Kubectl]:
+    """Kubectl in a namespace of the second cluster."""
+    kubectl = Kubectl(str(second.binaries / "kubectl"), second.kubeconfig)
+    name = f"e2e-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    kubectl("--namespace", name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    yield kubectl.within(name)
+    kubectl("delete", "namespace", name, "--wait=false", check=False)
 
 
 # -- what the laptop reaches ---------------------------------------------------------------------------------------
@@ -268,12 +283,11 @@ def test_lost_frames_are_sent_again(link: Link, second_laptop: Laptop, second: S
 
 def test_a_cut_link_is_noticed_at_once_and_mends(link: Link, second_laptop: Laptop, second: Settings) -> None:
     with open_connection(second_laptop, second) as client:
-        link.cut()
-        with second_laptop.in_network():
-            other = socket.socket()
-        with other:
-            assert other.connect_ex((second.node.address, second.api_port)) == errno.ENETUNREACH
-        link.mend()
+        with link.is_cut():
+            with second_laptop.in_network():
+                other = socket.socket()
+            with other:
+                assert other.connect_ex((second.node.address, second.api_port)) == errno.ENETUNREACH
         assert answered(client, timeout=10)
 
 
@@ -281,10 +295,9 @@ def test_a_cut_link_is_noticed_at_once_and_mends(link: Link, second_laptop: Lapt
 def test_a_black_hole_says_nothing_and_mends(link: Link, second_laptop: Laptop, second: Settings, delay: float) -> None:
     link.slow(delay=delay)
     with open_connection(second_laptop, second) as client:
-        link.black_hole()
-        assert not connects(second_laptop, second.node.address, second.api_port, timeout=0.5)
-        assert not answered(client, timeout=0.5)
-        link.mend()
+        with link.is_black_hole():
+            assert not connects(second_laptop, second.node.address, second.api_port, timeout=0.5)
+            assert not answered(client, timeout=0.5)
         client.settimeout(10)
         assert b"400" in client.recv(100)
 
@@ -316,17 +329,130 @@ def test_the_usual_admission_plugins_are_on(cluster: Cluster, kubectl: Kubectl, 
         kubectl.apply({**pod, "spec": {"containers": [container]}})
 
 
-def test_a_restart_of_the_api_server_leaves_the_cluster_healthy(second: Settings) -> None:
-    kubectl = Kubectl(str(second.binaries / "kubectl"), second.kubeconfig)
-    kubectl("create", "deployment", "web", "--image=bridge.local/web:1")
-    kubectl.rollout("deployment/web")
-    before = (second.control / "kube-apiserver").read_text()
-    up.restart_apiserver(second)
-    assert (second.control / "kube-apiserver").read_text() != before
-    kubectl("scale", "deployment/web", "--replicas=2")
-    kubectl.rollout("deployment/web")
-    pods = kubectl.json("get", "pods")["items"]
+@pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "kube-controller-manager", "containerd", "kubelet"])
+def test_a_restart_of_a_component_leaves_the_cluster_healthy(
+    second: Settings, second_kubectl: Kubectl, name: str
+) -> None:
+    second_kubectl("create", "deployment", "web", "--image=bridge.local/web:1")
+    second_kubectl.rollout("deployment/web")
+    before = (second.control / name).read_text()
+    components.restart(second, name)
+    assert (second.control / name).read_text() != before
+    second_kubectl("scale", "deployment/web", "--replicas=2")
+    second_kubectl.rollout("deployment/web")
+    pods = second_kubectl.json("get", "pods")["items"]
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0, 0]
+
+
+def test_a_component_that_is_held_is_down_until_it_is_let_go(second: Settings) -> None:
+    api = Api(second.kubeconfig)
+    with components.held(second, "etcd"):
+        assert not components.answers(second, "etcd")
+    assert api.get("/api/v1/namespaces/default")
+    with components.held(second, "kube-apiserver"):
+        assert not api.ready()
+    assert api.ready()
+
+
+def test_a_component_that_is_not_there_can_not_be_held(second: Settings) -> None:
+    with pytest.raises(system.HarnessError, match="node1 has no cubelet, but etcd, "):
+        components.hold(second, "cubelet")
+
+
+# -- the second node -----------------------------------------------------------------------------------------------
+@pytest.fixture
+def two_nodes(second: Settings) -> Iterator[Settings]:
+    """The second cluster, with its second node for the time of the test."""
+    with second_node.started(second):
+        yield second
+    assert second_node.running(second) is None
+
+
+def on(name: str, thing: dict[str, Any]) -> dict[str, Any]:
+    """A pod or a Deployment whose pods run on that node."""
+    pod = thing["spec"].get("template", thing)["spec"]
+    pod["nodeSelector"] = {"kubernetes.io/hostname": name}
+    return thing
+
+
+def one_on_each_node(kubectl: Kubectl) -> dict[str, str]:
+    """Run a workload with a Service and a client on each of the nodes; the addresses of the workloads' pods."""
+    names = ("node1", "node2")
+    workloads = [on(name, deployment(f"web-on-{name}")) for name in names]
+    clients = [on(name, client(f"client-on-{name}")) for name in names]
+    kubectl.apply(manifest(*workloads, *clients, *(service(f"web-on-{name}") for name in names)))
+    for name in names:
+        kubectl.rollout(f"deployment/web-on-{name}")
+        kubectl("wait", "--for=condition=Ready", f"pod/client-on-{name}", "--timeout=60s")
+    pods = kubectl.json("get", "pods")["items"]
+    return {pod["metadata"]["labels"]["app"]: pod["status"]["podIP"] for pod in pods if "labels" in pod["metadata"]}
+
+
+def test_pods_on_two_nodes_reach_each_other_and_services(two_nodes: Settings, second_kubectl: Kubectl) -> None:
+    addresses = one_on_each_node(second_kubectl)
+    targets = [*(f"http://{name}/" for name in addresses), *(f"http://{one}:8080/" for one in addresses.values())]
+    for name, subnet in (("node1", "10.244.0."), ("node2", "10.244.1.")):
+        asked = ["exec", f"client-on-{name}", "--", "curl", "-sS", "--max-time", "5", *targets]
+        answers = second_kubectl(*asked).splitlines()
+        assert len(answers) == 4
+        assert all(f"from={subnet}" in answer for answer in answers), answers  # not hidden behind a node
+    assert "web version" in second_kubectl("logs", "deployment/web-on-node2")
+
+
+def test_a_node_that_vanishes_is_noticed_emptied_and_may_come_back(
+    two_nodes: Settings, second_kubectl: Kubectl
+) -> None:
+    pod = one_on_each_node(second_kubectl)["web-on-node2"]
+    second_node.vanish(two_nodes)
+    asked = ["exec", "client-on-node1", "--", "curl", "-sS", "--max-time", "1", f"http://{pod}:8080/"]
+    with pytest.raises(system.HarnessError, match=r"(?i)timed out"):  # and not refused, or reset
+        second_kubectl(*asked)
+    second_kubectl("wait", "--for=condition=Ready=Unknown", "node/node2", "--timeout=60s")
+    second_kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "pod/client-on-node2", "--timeout=30s")
+    second_node.start(two_nodes)
+    second_kubectl("wait", "--for=delete", "pod/client-on-node2", "--timeout=30s")
+    second_kubectl.rollout("deployment/web-on-node2")
+    eventually(lambda: second_kubectl(*asked[:-1], "http://web-on-node2/", check=False), "version=1")
+
+
+def test_a_second_node_is_forgotten_when_it_is_stopped(second: Settings, second_kubectl: Kubectl) -> None:
+    with second_node.started(second):
+        second_kubectl.apply(on("node2", client()))
+        second_kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    assert [one["metadata"]["name"] for one in second_kubectl.json("get", "nodes")["items"]] == ["node1"]
+    assert second_kubectl.json("get", "pods")["items"] == []
+    assert not second.of(2).place.exists()
+
+
+# -- what the fault tests measure with ------------------------------------------------------------------------------
+def test_traffic_is_counted_through_a_restart_of_the_api_server(second: Settings, second_kubectl: Kubectl) -> None:
+    second_kubectl.apply(manifest(deployment(), service(), client()))
+    second_kubectl.rollout("deployment/web")
+    second_kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    with traffic(second_kubectl) as meter:
+        began = time.monotonic()
+        components.restart(second, "kube-apiserver")
+        ended = time.monotonic()
+    assert meter.failed() == []
+    assert len(meter.answered_by("version=1", "new")) > 40 * (ended - began)
+    assert len(meter.of("kept")) > 4 * (ended - began)
+    assert meter.gap() < 0.5
+    assert 0 <= meter.first_success_after(began).ended - began < 0.5
+
+
+def test_the_tests_server_starts_when_told_and_dies_at_once_with_connections_open(local_laptop: Laptop) -> None:
+    settings = {"PORT": "18083", "STARTUP": "0.3"}
+    began = time.monotonic()
+    with local_laptop.popen([".build/bin/web"], env=settings, stderr=subprocess.PIPE) as server:
+        assert server.stderr
+        assert b"web version" in server.stderr.readline()
+        assert time.monotonic() - began >= 0.3
+        system.wait_until("it listens", lambda: connects(local_laptop, "127.0.0.1", 18083), timeout=5)
+        with local_laptop.in_network(), socket.create_connection(("127.0.0.1", 18083)) as waiting:
+            waiting.sendall(b"GET /slow?ms=60000 HTTP/1.1\r\nHost: web\r\n\r\n")
+            server.terminate()
+            assert server.wait(2) != 0
+            assert waiting.recv(100) == b""
 
 
 WEB = """
@@ -384,6 +510,8 @@ def test_up_when_up_changes_nothing(settings: Settings, local_laptop: Laptop) ->
 
 def test_down_leaves_nothing(second: Settings) -> None:
     Link(second).slow(delay=1)
+    second_node.start(second)
+    assert "process node2" in down.left_over(second)
     words = ["sh", "-c", "echo here; sleep 1000 & sleep 1000"]
     with Laptop(second).popen(words, start_new_session=True, stdout=subprocess.PIPE) as forgotten:
         assert forgotten.stdout

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster import debian, images, rootfs, wheels
 from tests.cluster.images import ImageRecipe
 from tests.cluster.rootfs import Entry
-from tests.cluster.settings import Node, Settings
+from tests.cluster.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,15 +150,3 @@ def test_an_image_is_made_again_only_when_its_inputs_change(tmp_path: Path) -> N
     assert images.build(recipe(tmp_path), settings=settings).stat().st_mtime_ns == made
     images.build(recipe(tmp_path, "changed"), settings=settings)
     assert images.fingerprint(archive) != before
-
-
-# -- settings -----------------------------------------------------------------------------------------------------
-def test_settings_survive_the_way_to_another_process() -> None:
-    settings = Settings(name="check", root_port=1)
-    assert Settings.parse(str(settings)) == settings
-
-
-def test_a_second_node_has_names_and_addresses_of_its_own() -> None:
-    one, two = Node("bridge", 1), Node("bridge", 2)
-    for names in ("name", "namespace", "cgroup", "address", "pod_subnet"):
-        assert getattr(one, names) != getattr(two, names)
