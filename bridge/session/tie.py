@@ -68,7 +68,9 @@ class Tie:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return next(task.result() for task in tasks if task in done)
+        found = [task.result() for task in tasks if task in done]
+        # What the keeper refuses with says most: whether there is anything to come back to.
+        return next((each for each in found if each and each.refused), found[0])
 
     async def close(self) -> None:
         """Say goodbye, and close; what is open is reset."""

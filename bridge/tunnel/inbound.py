@@ -82,12 +82,15 @@ class Inbound:
 
     async def stop(self) -> None:
         """Take no more connections, and reset what is open."""
-        if not self._connection.closed.done():
-            await asyncio.gather(*(self._connection.unlisten(port.pod) for port in self._ports), return_exceptions=True)
-        for task in self._dialling:
-            task.cancel()
-        for end in list(self._ends):
-            end.reset()
+        try:
+            if not self._connection.closed.done():
+                unlistening = (self._connection.unlisten(port.pod) for port in self._ports)
+                await asyncio.gather(*unlistening, return_exceptions=True)
+        finally:  # also for who does not wait for the pod's answer
+            for task in self._dialling:
+                task.cancel()
+            for end in list(self._ends):
+                end.reset()
         await asyncio.gather(*self._dialling, return_exceptions=True)
 
     async def __aenter__(self) -> Self:

@@ -60,6 +60,7 @@ class Keeper(asyncio.Protocol):
         self._last_ping = 0
         self._probes: set[asyncio.Task[None]] = set()
         self._reason: TunnelError | None = None
+        self._closing = False
 
     @property
     def report(self) -> messages.Report:
@@ -88,6 +89,7 @@ class Keeper(asyncio.Protocol):
 
     def close(self) -> None:
         """Close; probes are answered no more."""
+        self._closing = True
         if self._transport is not None:
             self._transport.close()
 
@@ -114,14 +116,15 @@ class Keeper(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: tell everyone who waits."""
-        if error is not None and self._reason is None:
-            self._reason = TunnelError(f"the connection to the keeper was lost: {error}")
+        if self._reason is None and not self._closing:
+            how = f"the connection to the keeper was lost: {error}" if error else "the keeper closed the connection"
+            self._reason = TunnelError(how)
         self.closed.set_result(self._reason)
         waiting: list[asyncio.Future[Any]] = [self.reported, *self._pings.values()]
         for future in waiting:
-            if not future.done():
+            if not future.done():  # or cancelled, by who gave up waiting
                 future.set_exception(self._gone())
-        self.reported.exception()  # nobody may be waiting
+                future.exception()  # nobody may be waiting
         for task in self._probes:
             task.cancel()
 
