@@ -1,0 +1,215 @@
+"""What the guard has to do, decided without I/O: the world comes in as the API server's JSON, and as times.
+
+    rights        what it tries before it says that it is armed
+    standing      whose the target is, by the undo record on it: the fence that counts
+    on_lease      whose the target is, by its Lease: known sooner, and shown to others
+    put_back      what is to be undone on the target, and whether its roll-out is to be waited for
+    delays        how long to wait before each new try
+
+The guard restores when no heartbeat has come for ``orders.grace`` seconds. Two guards may be at work for one session
+for a while: that of a pod on a node which lost the network, and that of the pod which took its place. So before it
+restores, a guard looks whether somebody else renews the Lease (``lives_elsewhere``).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+
+from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.orders import Orders
+from bridge.wire.undo import BadRecord, Object, as_read, record_of, replicas_of, restore_patch
+
+OFTENEST, SELDOMEST = 1.0, 10.0  # seconds between two renewals of a Lease
+_LONGEST_REASON = 500  # characters: an API server's words may be many
+
+
+# -- rights ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Right:
+    """A right to be tried, by a dry run where it is not to read. ``verb`` is that of RBAC."""
+
+    verb: str
+    path: str
+    name: str
+
+
+def rights(orders: Orders) -> list[Right]:
+    """Return what a restore takes."""
+    record = orders.record
+    found = []
+    if record:
+        found += [Right(verb, record.path, record.target) for verb in ("get", "patch")]
+        for name in record.services:
+            found += [Right(verb, record.service_path(name), f"service/{name}") for verb in ("get", "patch")]
+    if orders.lease:
+        verbs = ("get", "patch", "delete")
+        found += [Right(verb, lease_path(orders), f"lease/{orders.lease}") for verb in verbs]
+    return [*found, Right("delete", root_path(orders), f"secret/{orders.root}")]
+
+
+def lease_path(orders: Orders) -> str:
+    """Return the API path of the Lease."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{orders.namespace}/leases/{orders.lease}"
+
+
+def root_path(orders: Orders) -> str:
+    """Return the API path of the Secret that owns the session's objects."""
+    return f"/api/v1/namespaces/{orders.namespace}/secrets/{orders.root}"
+
+
+# -- whose the target is -----------------------------------------------------------------------------------------------
+class Standing(Enum):
+    """Whose the target is, by the undo record on it."""
+
+    OURS = auto()
+    NOBODYS = auto()
+    """Its session has ended: somebody restored it."""
+    ANOTHERS = auto()
+    UNKNOWN = auto()
+    """There is a record that can't be read."""
+
+
+def standing(workload: Object, session: str) -> Standing:
+    """Tell whose the target (as just read) is."""
+    try:
+        record = record_of(workload)
+    except BadRecord:
+        return Standing.UNKNOWN
+    if record is None:
+        return Standing.NOBODYS
+    return Standing.OURS if record.session == session else Standing.ANOTHERS
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The merge patch that shows a heartbeat on the Lease, and the time that it writes."""
+
+    patch: Object
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Another session has the Lease."""
+
+    holder: str
+
+
+def on_lease(lease: Object, session: str, now: datetime) -> Renewal | Taken:
+    """Decide what is to be done about the Lease (as just read); ``now`` by the API server's clock."""
+    if not is_ours(lease, session):
+        return Taken(holder_of(lease))
+    stamp = micro_time(now)
+    return Renewal({"metadata": as_read(lease), "spec": {"renewTime": stamp}}, stamp)
+
+
+def is_ours(item: Object, session: str) -> bool:
+    """Tell whether an object has our session's label."""
+    return (item["metadata"].get("labels") or {}).get(SESSION_LABEL) == session
+
+
+def holder_of(lease: Object) -> str:
+    """Return who holds the Lease, ``user@laptop``."""
+    return str((lease.get("spec") or {}).get("holderIdentity") or "another session")
+
+
+def lives_elsewhere(lease: Object, session: str, *, renewed: str, now: datetime) -> bool:
+    """Tell whether somebody else keeps our Lease renewed. ``renewed``: the time that this guard wrote last."""
+    spec = lease.get("spec") or {}
+    stamp = str(spec.get("renewTime") or "")
+    if not stamp or stamp == renewed or not is_ours(lease, session):
+        return False
+    return datetime.fromisoformat(stamp) + timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0)) >= now
+
+
+def micro_time(when: datetime) -> str:
+    """Write a time as a Lease has it (RFC 3339 with microseconds, UTC)."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# -- restoring ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PutBack:
+    """What is to be undone on the target.
+
+    ``patch``: None where nothing is. ``wait``: whether its Services keep to the proxy until it is rolled out. ``done``:
+    what to say of it.
+    """
+
+    patch: Object | None
+    wait: bool
+    done: str
+
+
+def put_back(workload: Object, session: str) -> PutBack:
+    """Decide what is to be undone on the target (as just read)."""
+    try:
+        record = record_of(workload)
+        patch = restore_patch(workload, session)
+    except BadRecord as error:
+        return PutBack(None, wait=False, done=f"was left alone: its undo record can't be read ({error})")
+    if record is None:  # its pods may be on their way still
+        return PutBack(None, wait=True, done="had been put back before")
+    if patch is None:
+        return PutBack(None, wait=False, done=f"was left alone: it is in the hands of {record.holder}")
+    count = (patch.get("spec") or {}).get("replicas", replicas_of(workload))
+    return PutBack(patch, wait=record.swapped, done=f"is back, replicas: {count}")
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+def renew_every(grace: float) -> float:
+    """Return the seconds between two renewals: two may fail before the Lease ends."""
+    return min(max(grace / 3, OFTENEST), SELDOMEST)
+
+
+def delays(*, first: float = 0.2, longest: float = 5.0, jitter: Callable[[], float]) -> Iterator[float]:
+    """Yield waits in seconds without end: 50 to 100 % of ``first``, of twice that... at most ``longest``.
+
+    ``jitter`` gives 0..1. When an API server comes back, all that it cut off ask it at once: hence the spread.
+    """
+    most = min(first, longest)
+    while True:
+        yield most * (1 + jitter()) / 2
+        most = min(most * 2, longest)
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+def silent(orders: Orders) -> str:
+    """Say why it restores."""
+    return f"nothing was heard of the laptop for {orders.grace:g} s"
+
+
+def over(orders: Orders) -> str:
+    """Say why there is nothing to guard any more."""
+    return f"{orders.record.target if orders.record else 'the target'} was put back already"
+
+
+def restoring(orders: Orders, why: str) -> str:
+    """Say what it is about."""
+    return f"{why}; {f'{orders.record.target} is being put back' if orders.record else 'the session ends'}"
+
+
+def restored(orders: Orders, why: str, done: str) -> str:
+    """Say what has become of the target: it ``done``."""
+    return f"{why}; {f'{orders.record.target} {done}' if orders.record else 'the session has ended'}"
+
+
+def taken(orders: Orders, holder: str) -> str:
+    """Say who has the target now."""
+    return f"{orders.record.target if orders.record else 'the target'} is held by {holder} now"
+
+
+def missing(right: Right, words: str) -> str:
+    """Say which right is missing, in the API server's words."""
+    return shortened(f"it may not {right.verb} {right.name}: {words}")
+
+
+def unreachable(words: str) -> str:
+    """Say that there is no way from the pod to the API server."""
+    return shortened(f"the API server can't be reached from the pod: {words} (a NetworkPolicy?)")
+
+
+def shortened(text: str) -> str:
+    """Cut what would not fit into a message."""
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."

@@ -1,0 +1,158 @@
+"""What the guard decides: whose the target is, what is to be undone, when, and in which words."""
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keeper import duty
+
+from bridge.wire import messages
+from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
+from bridge.wire.orders import Orders
+from bridge.wire.undo import UndoRecord
+
+RECORD = UndoRecord(
+    session="5e55101", kind="Deployment", namespace="shop", name="tasks", uid="u", replicas=3, holder="ann@laptop",
+    since="2026-01-01T00:00:00Z", swapped=True, services=("tasks", "tasks-internal"), left=0,
+)  # fmt: skip
+ORDERS = Orders(session="5e55101", namespace="shop", grace=30, root="bridge-5e55101", lease="l", record=RECORD)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def workload(record: UndoRecord | None = RECORD, *, replicas: int | None = 0) -> dict:
+    annotations = {"team": "a"} | ({UNDO_ANNOTATION: record.render()} if record else {})
+    metadata = {"name": "tasks", "uid": "u", "resourceVersion": "7", "annotations": annotations}
+    return {"metadata": metadata, "spec": {} if replicas is None else {"replicas": replicas}}
+
+
+def lease(*, session: str = "5e55101", renewed: datetime | None = NOW, seconds: int = 30) -> dict:
+    stamp = {"renewTime": duty.micro_time(renewed)} if renewed else {}
+    metadata = {"uid": "u", "resourceVersion": "7", "labels": {SESSION_LABEL: session}}
+    return {"metadata": metadata, "spec": {"holderIdentity": "bob@desk", "leaseDurationSeconds": seconds, **stamp}}
+
+
+# -- rights ------------------------------------------------------------------------------------------------------------
+def test_the_rights_are_those_of_the_records_objects_the_lease_and_the_root():
+    assert {(right.verb, right.name) for right in duty.rights(ORDERS)} == {
+        ("get", "deployment/tasks"), ("patch", "deployment/tasks"),
+        ("get", "service/tasks"), ("patch", "service/tasks"),
+        ("get", "service/tasks-internal"), ("patch", "service/tasks-internal"),
+        ("get", "lease/l"), ("patch", "lease/l"), ("delete", "lease/l"), ("delete", "secret/bridge-5e55101"),
+    }  # fmt: skip
+
+
+def test_a_session_without_target_and_lease_needs_the_root_alone():
+    (right,) = duty.rights(replace(ORDERS, lease="", record=None))
+    assert (right.verb, right.path) == ("delete", "/api/v1/namespaces/shop/secrets/bridge-5e55101")
+
+
+# -- whose the target is -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (workload(), duty.Standing.OURS),
+        (workload(None), duty.Standing.NOBODYS),
+        (workload(replace(RECORD, session="other")), duty.Standing.ANOTHERS),
+        (workload(replace(RECORD, name="copied-from")), duty.Standing.NOBODYS),
+    ],
+)
+def test_whose_the_target_is_its_record_tells(there, expected):
+    assert duty.standing(there, "5e55101") is expected
+
+
+def test_a_record_that_cannot_be_read_is_nobodys_business():
+    there = workload()
+    there["metadata"]["annotations"][UNDO_ANNOTATION] = "{"
+    assert duty.standing(there, "5e55101") is duty.Standing.UNKNOWN
+    decision = duty.put_back(there, "5e55101")
+    assert (decision.patch, decision.wait) == (None, False)
+    assert "can't be read" in decision.done
+
+
+def test_our_lease_is_renewed_at_the_version_that_was_read():
+    renewal = duty.on_lease(lease(), "5e55101", NOW)
+    assert isinstance(renewal, duty.Renewal)
+    assert renewal.patch == {
+        "metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}
+    }  # fmt: skip
+
+
+def test_the_lease_of_another_names_its_holder():
+    assert duty.on_lease(lease(session="other"), "5e55101", NOW) == duty.Taken("bob@desk")
+    assert duty.on_lease({"metadata": {}}, "5e55101", NOW) == duty.Taken("another session")
+
+
+@given(st.integers(-100, 100), st.integers(0, 60), st.booleans(), st.booleans())
+def test_a_session_lives_elsewhere_if_its_lease_is_in_force_by_somebody_elses_renewal(age, seconds, ours, by_us):
+    renewed = NOW - timedelta(seconds=age)
+    there = lease(session="5e55101" if ours else "other", renewed=renewed, seconds=seconds)
+    stamp = duty.micro_time(renewed if by_us else renewed - timedelta(seconds=1))
+    expected = ours and not by_us and age <= seconds
+    assert duty.lives_elsewhere(there, "5e55101", renewed=stamp, now=NOW) is expected
+
+
+def test_a_lease_that_nobody_ever_renewed_keeps_nobody_from_restoring():
+    assert not duty.lives_elsewhere(lease(renewed=None), "5e55101", renewed="", now=NOW)
+
+
+# -- restoring ---------------------------------------------------------------------------------------------------------
+@given(
+    st.one_of(st.none(), st.sampled_from(["5e55101", "other"])),
+    st.one_of(st.none(), st.integers(0, 9)),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_only_what_our_session_has_changed_is_put_back(holder, replicas_now, replicas_before, swapped):
+    record = holder and replace(RECORD, session=holder, replicas=replicas_before, swapped=swapped)
+    there = workload(record or None, replicas=replicas_now)
+    before = copy.deepcopy(there)
+    decision = duty.put_back(there, "5e55101")
+    assert there == before
+    if holder != "5e55101":
+        assert decision.patch is None
+        assert decision.wait is (holder is None)
+        return
+    assert decision.patch is not None
+    assert decision.patch["metadata"]["annotations"] == {UNDO_ANNOTATION: None}
+    assert decision.patch["metadata"]["resourceVersion"] == "7"
+    in_force = swapped and replicas_now == RECORD.left
+    assert decision.patch.get("spec") == ({"replicas": replicas_before} if in_force else None)
+    assert decision.wait is swapped
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+@given(st.floats(0, 3600))
+def test_a_lease_is_renewed_thrice_in_the_grace_time_but_not_too_often_nor_too_seldom(grace):
+    every = duty.renew_every(grace)
+    assert 1 <= every <= 10
+    if 3 <= grace <= 30:
+        assert every == pytest.approx(grace / 3)
+
+
+@given(st.lists(st.floats(0, 1), min_size=20, max_size=20))
+def test_delays_grow_to_five_seconds_and_no_two_guards_are_in_step(jitter):
+    drawn = iter(jitter)
+    delays = list(islice(duty.delays(jitter=lambda: next(drawn)), 20))
+    bounds = [min(0.2 * 2**number, 5.0) for number in range(20)]
+    assert all(most / 2 <= delay <= most for delay, most in zip(delays, bounds, strict=True))
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+def test_the_words_say_what_and_why():
+    why = duty.silent(ORDERS)
+    assert duty.restoring(ORDERS, why) == "nothing was heard of the laptop for 30 s; deployment/tasks is being put back"
+    assert duty.restored(ORDERS, why, "was deleted").endswith("; deployment/tasks was deleted")
+    assert duty.taken(ORDERS, "bob@desk") == "deployment/tasks is held by bob@desk now"
+    alone = replace(ORDERS, record=None)
+    assert duty.restored(alone, why, "") == "nothing was heard of the laptop for 30 s; the session has ended"
+
+
+@given(st.text(max_size=2000))
+def test_a_reason_of_any_length_fits_a_message(words):
+    reason = duty.missing(duty.Right("get", "/", "x"), words)
+    line = messages.render(messages.Guard(messages.GuardState.UNARMED, reason))
+    assert messages.Decoder(messages.MAX_REQUEST_LINE).feed(line)
