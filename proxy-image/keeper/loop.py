@@ -41,8 +41,11 @@ class Loop:
         self._signals: dict[int, Callback] = {}
         self._running = True
 
-    def watch(self, sock: socket.socket, events: int, callback: Callable[[int], None]) -> None:
-        """Call back on these events from now on, instead of those watched for before; 0 ends it."""
+    def watch(self, sock: socket.socket | int, events: int, callback: Callable[[int], None]) -> None:
+        """Call back on these events from now on, instead of those watched for before; 0 ends it.
+
+        ``sock`` may be any descriptor that the kernel's poll(2) takes.
+        """
         known = sock in self._selector.get_map()
         if not events:
             if known:
