@@ -68,7 +68,7 @@ def _modules() -> list[Path]:
     program = f"""if True:
         import sys, json
         sys.path[:0] = {[str(HERE), str(HERE.parent)]!r}
-        import keeper.main, keeper.service, resource, {", ".join(_FOR_BAD_DAYS)}
+        import keeper.main, keeper.service, keeper.guard, resource, {", ".join(_FOR_BAD_DAYS)}
         print(json.dumps([getattr(module, "__file__", None) for module in list(sys.modules.values())]))
     """
     result = subprocess.run([PYTHON, "-I", "-S", "-B", "-c", program], check=True, capture_output=True, text=True)

@@ -2,6 +2,8 @@
 
 Other containers of the pod can connect there too, so the session's token comes first. One connection is live: a newer
 one with the token replaces it, because the laptop that reconnects knows sooner than the pod that the older one is dead.
+
+When the guard has ended the session (it restores, or another session has the target), no laptop is let in any more.
 """
 
 import hmac
@@ -9,14 +11,27 @@ import socket
 from collections.abc import Callable
 
 from bridge.wire import messages
+from bridge.wire.messages import GuardState
 
 from .connection import Connection, accept_all
 from .loop import READ, Loop, Timer
 from .readiness import Readiness
+from .takeover import end_older
 
 _HELLO_SECONDS = 10.0
 _MOST_STRANGERS = 8
 _LISTENING_SECONDS = 1.0
+_OVER = {
+    GuardState.RESTORING: messages.RESTORING_REASON,
+    GuardState.RESTORED: messages.RESTORED_REASON,
+    GuardState.TAKEN: messages.TAKEN_REASON,
+}
+
+
+def why_over(guard: messages.Guard | None) -> str:
+    """Say why the session is over, as a refusal does; empty while it is not."""
+    word = _OVER.get(guard.state, "") if guard else ""
+    return f"{word}: {guard.reason}" if guard and word else ""
 
 
 class ControlServer:
@@ -38,6 +53,10 @@ class ControlServer:
         self.readiness = readiness
         self.report = report
         self.listening = listening
+        self.heartbeat: Callable[[], None] = lambda: None
+        self.guard: messages.Guard | None = None
+        self.ending = False
+        self._left: Callable[[], None] = lambda: None
         self._loop = loop
         self._listener = listener
         self._token = token
@@ -56,11 +75,26 @@ class ControlServer:
         return hmac.compare_digest(token.encode(errors="surrogatepass"), self._token)
 
     def becomes_live(self, connection: "ControlConnection") -> None:
-        """The connection has shown the token: it takes the place of the one before."""
+        """The connection has shown the token: it takes the place of the one before, which frees its ports first."""
         self._strangers.remove(connection)
         before, self._live = self._live, connection
-        if before is not None:
-            before.refuse("a newer connection has taken over")
+        if before is None:
+            connection.welcome()
+            return
+        end_older(self._loop, before.socket, connection.socket, connection.welcome)
+        before.refuse("a newer connection has taken over")
+
+    def when_alive(self, callback: Callable[[], None]) -> None:
+        """Call back at each sign of life of the laptop."""
+        self.heartbeat = callback
+
+    def when_left(self, callback: Callable[[], None]) -> None:
+        """Call back when the laptop has closed its connection."""
+        self._left = callback
+
+    def is_live(self, connection: "ControlConnection") -> bool:
+        """Tell whether no other has taken its place."""
+        return connection is self._live
 
     def forget(self, connection: "ControlConnection") -> None:
         """The connection is closed."""
@@ -68,6 +102,30 @@ class ControlServer:
             self._strangers.remove(connection)
         if connection is self._live:
             self._live = None
+            self._left()
+
+    def guarded(self, guard: messages.Guard) -> None:
+        """Pass on how it stands with the guard; when the session is over, so is the connection."""
+        if why_over(self.guard) and not why_over(guard):
+            return  # a guard that was started anew does not know yet
+        self.guard = guard
+        live = self._live
+        if live is None:
+            return
+        live.tell_news(guard)
+        if over := why_over(guard):
+            self._live = None
+            live.refuse(over)
+
+    def end(self) -> None:
+        """The pod was told to end: tell the laptop, which looks for another."""
+        self.ending = True
+        if self._live is not None:
+            self._live.tell_news(messages.Ending())
+
+    def is_awaited(self) -> bool:
+        """Tell whether there is a laptop that knows of the end, and leaves when it is ready."""
+        return self._live is not None and self._live.has_news
 
 
 class ControlConnection(Connection):
@@ -78,6 +136,7 @@ class ControlConnection(Connection):
         self._server = server
         self._decoder = messages.Decoder(messages.MAX_REQUEST_LINE)
         self._greeted = False
+        self._version = messages.OLDEST_VERSION
         self._listening: tuple[int, ...] = ()
         self._timer: Timer = loop.after(_HELLO_SECONDS, lambda: self.refuse("no hello"))
 
@@ -95,6 +154,35 @@ class ControlConnection(Connection):
         self._server.readiness.disconnected(self._ask)
         self._server.forget(self)
 
+    @property
+    def socket(self) -> socket.socket:
+        """The accepted socket."""
+        return self._socket
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the laptop's version knows of guard and ending."""
+        return self._version >= messages.GUARD_VERSION
+
+    def tell_news(self, message: messages.Guard | messages.Ending) -> None:
+        """Tell it, if the laptop's version has it."""
+        if self._greeted and self.has_news:
+            self._tell(message)
+
+    def welcome(self) -> None:
+        """Report, and what there is to be known beside it."""
+        if self.closed or not self._server.is_live(self):
+            return
+        report = self._server.report(self._version)
+        self._tell(report)
+        self._listening = report.listening
+        if self._server.guard is not None:
+            self.tell_news(self._server.guard)
+        if self._server.ending:
+            self.tell_news(messages.Ending())
+        self._server.readiness.connected(self._ask)
+        self._look_again()
+
     def refuse(self, reason: str) -> None:
         """Say why, and close; a peer that does not close is not waited for."""
         self._timer.cancel()
@@ -110,6 +198,7 @@ class ControlConnection(Connection):
             case messages.Probed(id=number, ready=ready) if self._greeted:
                 self._server.readiness.answered(number, ready=ready)
             case messages.Ping(id=number) if self._greeted:
+                self._server.heartbeat()
                 self._tell(messages.Pong(number))
             case _:
                 raise messages.WireError(f"an unexpected {type(message).__name__.lower()}")
@@ -117,15 +206,14 @@ class ControlConnection(Connection):
     def _hello(self, hello: messages.Hello) -> None:
         if not self._server.knows(hello.token):
             raise messages.WireError("the token is not this session's")
-        version = messages.negotiate(hello.version)
+        self._version = messages.negotiate(hello.version)
+        if over := why_over(self._server.guard):
+            self.refuse(over)
+            return
         self._greeted = True
         self._timer.cancel()
+        self._server.heartbeat()
         self._server.becomes_live(self)
-        report = self._server.report(version)
-        self._tell(report)
-        self._listening = report.listening
-        self._server.readiness.connected(self._ask)
-        self._look_again()
 
     def _look_again(self) -> None:
         """Tell when a sidecar has opened or closed a port: some start after the first report."""

@@ -11,7 +11,14 @@ TERMINATION_LOG = "/dev/termination-log"  # the kubelet shows it in the containe
 
 
 def main(arguments: list[str]) -> int:
-    """Run until SIGTERM; return the exit status. What is wrong goes to standard error and the termination log."""
+    """Run until SIGTERM; return the exit status. What is wrong goes to standard error and the termination log.
+
+    With ``guard`` as the first argument it is the keeper's second process (see ``guard``).
+    """
+    if arguments[:1] == ["guard"]:
+        from . import guard
+
+        return guard.main(arguments[1:])
     # Kept back until the loop handles them: process 1 ignores a signal without a handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
     try:

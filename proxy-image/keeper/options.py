@@ -1,7 +1,7 @@
 """The keeper's command line.
 
     --ssh-port P --keeper-port K --probe-port R [--listen PORT]... [--hold SECONDS] [--linger SECONDS]
-    [--settings FOLDER] [--run FOLDER] [--sshd FILE]
+    [--drain SECONDS] [--settings FOLDER] [--guard FOLDER] [--run FOLDER] [--sshd FILE]
 
 No argparse and no dataclass: importing either takes as long as starting sshd.
 """
@@ -16,7 +16,9 @@ class Options:
 
     ``listen``: the pod's ports that the laptop may listen on. ``hold``: how long, in seconds, a probe waits for an
     answer. ``linger``: how many seconds it goes on after SIGTERM: Services stop sending to a pod only some time after
-    it was told to end. ``settings``: the folder with ``host_key``, ``authorized_keys``, ``token``. ``run``: a folder to
+    it was told to end. ``drain``: how many it goes on at most while a laptop is still there, that lets open connections
+    end. ``settings``: the folder with ``host_key``, ``authorized_keys``, ``token``, and ``orders`` where there is
+    something to guard. ``guard``: the folder with the guard's own account: ``token``, ``ca.crt``. ``run``: a folder to
     write to.
     """
 
@@ -27,7 +29,9 @@ class Options:
         self.listen: tuple[int, ...] = ()
         self.hold = 8.0
         self.linger = 0.0
+        self.drain = 12.0
         self.settings = "/etc/bridge"
+        self.guard = "/etc/bridge-guard"
         self.run = "/run/bridge"
         self.sshd = "/usr/sbin/sshd"
 
@@ -56,9 +60,9 @@ def _set(options: Options, name: str, value: str) -> None:
         setattr(options, name[2:].replace("-", "_"), _port(name, value))
     elif name == "--listen":
         options.listen += (_port(name, value),)
-    elif name in ("--hold", "--linger"):
+    elif name in ("--hold", "--linger", "--drain"):
         setattr(options, name[2:], _seconds(name, value))
-    elif name in ("--settings", "--run", "--sshd"):
+    elif name in ("--settings", "--guard", "--run", "--sshd"):
         setattr(options, name[2:], value)
     else:
         raise ConfigurationError(f"unknown option {name}")

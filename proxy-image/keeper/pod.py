@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 
 from bridge.wire.messages import Mount, Report
 
-_OURS = ("/etc/bridge", "/run/bridge")
+_OURS = ("/etc/bridge", "/etc/bridge-guard", "/run/bridge")
 _THE_RUNTIMES = ("/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv")
 _LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
 

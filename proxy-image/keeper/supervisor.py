@@ -1,4 +1,7 @@
-"""Keeps sshd running, and leaves no process behind. As process 1 it also buries whatever is given to it."""
+"""Keeps the container's other processes running, and leaves none behind.
+
+As process 1 it also buries whatever is given to it.
+"""
 
 import os
 import signal
@@ -8,20 +11,81 @@ from .loop import Loop
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
-_STEADY_SECONDS = 10.0  # sshd that ran for so long did not fail at its start
+_STEADY_SECONDS = 10.0  # what ran for so long did not fail at its start
 _MOST_FAILURES = 8  # about 15 s of trying
 
 
-class Supervisor:
-    """Starts sshd anew, with growing delays, when it ends. `failure` says why once that is hopeless."""
+class Kept:
+    """A process that is started anew, with growing delays, whenever it ends.
 
-    def __init__(self, loop: Loop, start: Callable[[], int], first: int) -> None:
+    ``start`` returns its pid. ``ended`` is called with how it ended, each time. ``hopeless``, where there is one, is
+    called instead of starting it once more, after many failures in a row.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        name: str,
+        start: Callable[[], int],
+        *,
+        ended: Callable[[str], None] | None = None,
+        hopeless: Callable[[str], None] | None = None,
+    ) -> None:
+        self.pid = 0
         self._loop = loop
+        self._name = name
         self._start = start
-        self._pid = first
+        self._tell_ended = ended
+        self._hopeless = hopeless
         self._failures = 0
-        self._steady = loop.after(_STEADY_SECONDS, self._ran_well)
+        self._steady = loop.after(0, lambda: None)
+
+    def runs(self, pid: int) -> None:
+        """It was started as this pid."""
+        self.pid = pid
+        self._steady = self._loop.after(_STEADY_SECONDS, self._ran_well)
+
+    def start(self) -> None:
+        """Start it. A machine that has no process left to give may have one later."""
+        try:
+            self.runs(self._start())
+        except OSError as error:
+            self.ended(f"can't be started: {error.strerror}")
+
+    def ended(self, how: str) -> None:
+        """It is gone: start it again, some time later."""
+        self.pid = 0
+        self._steady.cancel()
+        self._failures += 1
+        if self._tell_ended is not None:
+            self._tell_ended(how)
+        if self._hopeless is not None and self._failures > _MOST_FAILURES:
+            self._hopeless(f"{self._name} {how}, {self._failures} times in a row; its own words are in this log")
+            return
+        delay = min(_FIRST_DELAY * 2 ** min(self._failures - 1, 16), _LONGEST_DELAY)
+        print(f"keeper: {self._name} {how}; starting it again in {delay:g} s", flush=True)
+        self._loop.after(delay, self.start)
+
+    def _ran_well(self) -> None:
+        self._failures = 0
+
+
+class Supervisor:
+    """Buries the dead. `failure` says why once one that we can't do without does not run."""
+
+    def __init__(self, loop: Loop) -> None:
         self.failure = ""
+        self._loop = loop
+        self._kept: list[Kept] = []
+
+    def keep(self, kept: Kept) -> None:
+        """Tell it when its process ends."""
+        self._kept.append(kept)
+
+    def fail(self, why: str) -> None:
+        """Give up."""
+        self.failure = why
+        self._loop.stop()
 
     def reap(self) -> None:
         """Bury the dead (on SIGCHLD)."""
@@ -32,31 +96,14 @@ class Supervisor:
                 return
             if not pid:
                 return
-            if pid == self._pid:
-                self._ended(_told(status))
-
-    def _ended(self, how: str) -> None:
-        self._steady.cancel()
-        self._failures += 1
-        if self._failures > _MOST_FAILURES:
-            self.failure = f"sshd {how}, {self._failures} times in a row; its own words are in this log"
-            self._loop.stop()
-            return
-        delay = min(_FIRST_DELAY * 2 ** (self._failures - 1), _LONGEST_DELAY)
-        print(f"keeper: sshd {how}; starting it again in {delay:g} s", flush=True)
-        self._loop.after(delay, self._again)
-
-    def _again(self) -> None:
-        self._pid = self._start()
-        self._steady = self._loop.after(_STEADY_SECONDS, self._ran_well)
-
-    def _ran_well(self) -> None:
-        self._failures = 0
+            for kept in self._kept:
+                if pid == kept.pid:
+                    kept.ended(_told(status))
 
 
 def end_descendants() -> None:
     """Kill what we have started and what that has: sshd's processes for its connections have sessions of their own."""
-    for pid in descendants(os.getpid(), _parents()):
+    for pid in own_descendants():
         try:
             os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -66,6 +113,11 @@ def end_descendants() -> None:
             os.waitpid(-1, 0)
     except ChildProcessError:
         return
+
+
+def own_descendants() -> list[int]:
+    """Find what we have started, and what that has."""
+    return descendants(os.getpid(), _parents())
 
 
 def descendants(ancestor: int, parents: Mapping[int, int]) -> list[int]:

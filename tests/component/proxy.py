@@ -43,7 +43,8 @@ INTERPRETER = ("/usr/bin/python3", "-I", "-S", "-B")
 class RunningProxy:
     """Where it listens (on 127.0.0.1) and what opens it.
 
-    ``directory`` holds ``settings`` (the Secret), ``run`` (the emptyDir) and ``log``.
+    ``directory`` holds ``settings`` (the Secret), ``guard`` (the guard's account, where it has one), ``run`` (the
+    emptyDir) and ``log``.
     """
 
     ssh_port: int
@@ -66,6 +67,11 @@ class RunningProxy:
         return children(self.pid)[0]
 
     @property
+    def guard_pid(self) -> int:
+        """The guard's; 0 if there is none now."""
+        return next((pid for pid in children(self.pid) if is_guard(pid)), 0)
+
+    @property
     def log(self) -> str:
         """What keeper and sshd have said."""
         return (self.directory / "log").read_text()
@@ -80,13 +86,18 @@ def running_proxy(
     listen: Sequence[int] = (),
     *,
     hold: float = 8.0,
+    options: Sequence[str] = (),
     environ: Mapping[bytes, bytes] | None = None,
     keys: SessionKeys | None = None,
+    orders: str = "",
+    account: Mapping[str, bytes] | None = None,
     command: Callable[[Path, Sequence[str]], Sequence[str]] | None = None,
 ) -> Iterator[RunningProxy]:
     """Run one until the block ends.
 
-    ``hold``: seconds that a probe waits. ``command``: how to start it otherwise than by `keeper_command`.
+    ``hold``: seconds that a probe waits. ``options``: more words of its command line. ``orders``: what the guard is
+    told; ``account``: the files of its service account. ``command``: how to start it otherwise than by
+    `keeper_command`.
     """
     ssh_port, keeper_port, probe_port = free_ports(3)
     proxy_keys, token = keys or make_session_keys(), secrets.token_hex(16)
@@ -94,9 +105,10 @@ def running_proxy(
         *("--ssh-port", str(ssh_port), "--keeper-port", str(keeper_port), "--probe-port", str(probe_port)),
         *(word for port in listen for word in ("--listen", str(port))),
         *("--hold", str(hold)),
+        *options,
     ]
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(settings_folder(proxy_keys, token))
+        directory = stack.enter_context(settings_folder(proxy_keys, token, orders=orders, account=account))
         start = (command or keeper_command)(directory, arguments)
         process = stack.enter_context(started(start, directory, environ or {}))
         proxy = RunningProxy(
@@ -109,8 +121,10 @@ def running_proxy(
 
 
 @contextlib.contextmanager
-def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
-    """The session's Secret and the writable folder, as the pod has them."""
+def settings_folder(
+    keys: SessionKeys, token: str, *, orders: str = "", account: Mapping[str, bytes] | None = None
+) -> Iterator[Path]:
+    """The session's Secret, the guard's account and the writable folder, as the pod has them."""
     subprocess.run([PROXY_IMAGE / "ensure-packages"], check=True)
     directory = Path(tempfile.mkdtemp(prefix="bridge-proxy-"))
     try:
@@ -120,14 +134,23 @@ def settings_folder(keys: SessionKeys, token: str) -> Iterator[Path]:
         settings.mkdir()
         run.mkdir()
         files = {"host_key": keys.host_private, "authorized_keys": keys.client_public, "token": token}
-        for name, text in files.items():
-            (settings / name).write_text(text)
-            (settings / name).chmod(0o444 if os.getuid() == 0 else 0o600)  # of another uid's key sshd does not mind
+        _mount(
+            settings, {name: text.encode() for name, text in (files | ({"orders": orders} if orders else {})).items()}
+        )
+        if account is not None:
+            (directory / "guard").mkdir()
+            _mount(directory / "guard", account)
         if os.getuid() == 0:
             os.chown(run, UID, UID)
         yield directory
     finally:
         shutil.rmtree(directory)
+
+
+def _mount(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o444 if os.getuid() == 0 else 0o600)  # of another uid's key sshd does not mind
 
 
 def _copy_program(folder: Path) -> None:
@@ -143,7 +166,7 @@ def _copy_program(folder: Path) -> None:
 
 def keeper_command(directory: Path, arguments: Sequence[str]) -> list[str]:
     """The command that starts this clone's keeper with this machine's sshd, as process 1, unprivileged."""
-    folders = ("--settings", str(directory / "settings"), "--run", str(directory / "run"))
+    folders = [word for name in ("settings", "guard", "run") for word in (f"--{name}", str(directory / name))]
     entrypoint = str(directory / "program" / PROGRAM[0])
     return [*as_process_1(unprivileged()), *INTERPRETER, entrypoint, *folders, "--sshd", str(SSHD), *arguments]
 
@@ -179,6 +202,14 @@ def started(
 def children(pid: int) -> list[int]:
     """The children of a process, oldest first."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_guard(pid: int) -> bool:
+    """Whether a process is a keeper's guard."""
+    try:
+        return b"guard" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False  # gone meanwhile
 
 
 def free_ports(count: int) -> list[int]:

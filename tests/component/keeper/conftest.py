@@ -74,6 +74,10 @@ class Control:
         """Send."""
         self._sock.sendall(b"".join(map(messages.render, what)))
 
+    def close(self) -> None:
+        """Leave."""
+        self._sock.close()
+
     def hears(self) -> messages.Message | None:
         """The next message; None at the end."""
         while not self._waiting:
@@ -92,13 +96,13 @@ class Controls:
 
     def stranger(self, proxy: RunningProxy) -> Control:
         """A connection that has said nothing."""
-        sock = socket.create_connection(("127.0.0.1", proxy.keeper_port), 5)
+        sock = socket.create_connection(("127.0.0.1", proxy.keeper_port), 15)
         return Control(self._stack.enter_context(sock))
 
-    def __call__(self, proxy: RunningProxy) -> Control:
-        """A live connection that has had its report."""
+    def __call__(self, proxy: RunningProxy, *, version: int = messages.VERSION) -> Control:
+        """A live connection that has had its report. ``version``: the laptop's."""
         control = self.stranger(proxy)
-        control.say(messages.Hello(proxy.token))
+        control.say(messages.Hello(proxy.token, version=version))
         assert isinstance(control.hears(), messages.Report)
         return control
 

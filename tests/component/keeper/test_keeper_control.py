@@ -100,6 +100,59 @@ def test_a_newer_connection_replaces_the_older_one(proxy, control):
     assert newer.hears() == messages.Pong(1)
 
 
+def through(transport, proxy, *, say: messages.Hello) -> Control:
+    """A control connection as the laptop has it: through SSH."""
+    channel = transport.open_channel("direct-tcpip", ("127.0.0.1", proxy.keeper_port), ("127.0.0.1", 1))
+    channel.settimeout(5)
+    control = Control(channel)
+    control.say(say)
+    assert isinstance(control.hears(), messages.Report)
+    return control
+
+
+def test_who_takes_over_finds_the_pods_ports_free_and_the_older_ssh_connection_ended(proxy, ssh, listen):
+    """sshd alone would hold them until it finds the older laptop gone, for half a minute."""
+    hello = messages.Hello(proxy.token)
+    for _ in range(5):
+        older, newer = ssh(proxy), ssh(proxy)
+        through(older, proxy, say=hello)
+        for port in listen:
+            assert older.request_port_forward("0.0.0.0", port) == port
+        live = through(newer, proxy, say=hello)
+        for port in listen:
+            assert newer.request_port_forward("0.0.0.0", port) == port
+        older.join(5)
+        assert not older.is_active()
+        live.say(messages.Ping(1))
+        assert live.hears() == messages.Pong(1)
+        newer.close()
+        newer.join(5)
+    assert "ending the SSH connection of the one before" in proxy.log
+
+
+def test_who_takes_over_through_the_same_ssh_connection_keeps_it(proxy, ssh, listen):
+    transport = ssh(proxy)
+    older = through(transport, proxy, say=messages.Hello(proxy.token))
+    newer = through(transport, proxy, say=messages.Hello(proxy.token))
+    assert older.hears() == messages.Refused("a newer connection has taken over")
+    newer.say(messages.Ping(1))
+    assert newer.hears() == messages.Pong(1)
+    assert transport.is_active()
+
+
+def test_a_stranger_ends_nobodys_connection(proxy, ssh):
+    transport = ssh(proxy)
+    live = through(transport, proxy, say=messages.Hello(proxy.token))
+    with closing(
+        ssh(proxy).open_channel("direct-tcpip", ("127.0.0.1", proxy.keeper_port), ("127.0.0.1", 1))
+    ) as channel:
+        stranger = Control(channel)
+        stranger.say(messages.Hello("wrong"))
+        assert isinstance(stranger.hears(), messages.Refused)
+    live.say(messages.Ping(1))
+    assert live.hears() == messages.Pong(1)
+
+
 def test_a_wrong_token_leaves_the_live_connection_alone(proxy, control):
     live = control(proxy)
     stranger = control.stranger(proxy)

@@ -6,14 +6,16 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bridge.tunnel.keys import make_session_keys
+from bridge.wire import messages
 from tests.component import proxy as proxies
+from tests.component.keeper.cluster import ROOT, Cluster, guarded_proxy, orders
 from tests.component.proxy import free_ports, keeper_command, running_proxy, settings_folder, started
 
 CLONE = Path(__file__).parents[3]
@@ -30,7 +32,7 @@ def family(proxy) -> list[psutil.Process]:
 def test_sigterm_ends_it_at_once_with_all_that_it_started(ssh, control):
     with running_proxy() as proxy:
         ssh(proxy)
-        control(proxy)
+        control(proxy, version=1)  # a laptop of before does not know of an end, and is not waited for
         before = family(proxy)
         assert len(before) >= 3
         asked = time.monotonic()
@@ -39,6 +41,71 @@ def test_sigterm_ends_it_at_once_with_all_that_it_started(ssh, control):
         assert time.monotonic() - asked < 1
         _, alive = psutil.wait_procs(before, timeout=0)
         assert not alive
+
+
+def heard_last(control) -> list[messages.Message]:
+    """What is said until the end, without news of ports."""
+    said = []
+    while (message := control.hears()) is not None:
+        said += [] if isinstance(message, messages.Listening) else [message]
+    return said
+
+
+def test_a_laptop_is_told_of_the_end_and_ends_it_by_leaving(ssh, control):
+    with running_proxy() as proxy:
+        with closing(control.stranger(proxy)) as live:
+            live.say(messages.Hello(proxy.token))
+            assert isinstance(live.hears(), messages.Report)
+            proxy.terminate()
+            while (message := live.hears()) != messages.Ending():
+                assert isinstance(message, messages.Listening)
+            assert ssh(proxy).is_authenticated()  # it goes on serving
+            live.say(messages.Ping(1))
+            assert live.hears() == messages.Pong(1)
+        left = time.monotonic()
+        assert proxy.process.wait(5) == 0
+        assert time.monotonic() - left < 1
+
+
+def test_a_laptop_that_does_not_leave_is_waited_for_so_long_and_no_longer(control):
+    with running_proxy(options=["--drain", "1"]) as proxy:
+        live = control(proxy)
+        told = time.monotonic()
+        proxy.terminate()
+        assert heard_last(live) == [messages.Ending()]
+        assert proxy.process.wait(5) == 0
+        assert 1 <= time.monotonic() - told < 2
+
+
+def test_a_laptop_that_leaves_soon_does_not_cut_the_lingering_short(control):
+    with running_proxy(options=["--linger", "1"]) as proxy:
+        live = control(proxy)
+        told = time.monotonic()
+        proxy.terminate()
+        live.close()
+        assert proxy.process.wait(5) == 0
+        assert 1 <= time.monotonic() - told < 2
+
+
+def test_a_laptop_of_before_is_not_told_of_the_end_and_not_waited_for(control):
+    with running_proxy(options=["--linger", "1"]) as proxy:
+        live = control(proxy, version=1)
+        told = time.monotonic()
+        proxy.terminate()
+        assert heard_last(live) == []
+        assert proxy.process.wait(5) == 0
+        assert 1 <= time.monotonic() - told < 2
+
+
+def test_told_twice_it_ends_at_once(control):
+    for second in (signal.SIGTERM, signal.SIGINT):
+        with running_proxy() as proxy:
+            live = control(proxy)
+            proxy.terminate()
+            while live.hears() != messages.Ending():
+                pass
+            os.kill(proxy.pid, second)
+            assert proxy.process.wait(5) == 0
 
 
 def test_sshd_that_is_killed_is_started_again_and_its_connections_live_on(ssh):
@@ -218,15 +285,16 @@ def test_the_image_says_whose_files_it_has(rootfs):
         assert (rootfs / "usr/share/doc" / package / "copyright").exists()
 
 
-@needs_root
-@pytest.mark.parametrize("uid", [65532, 1000660000])
-def test_the_image_runs_on_a_read_only_root_under_any_uid(rootfs, uid, ssh, control, tmp_path):
+def in_the_image(rootfs: Path, uid: int):
+    """How the image's keeper is started as in a pod: read-only root, what the pod mounts, any uid."""
     (rootfs / "etc/hosts").touch()
+    (rootfs / "etc/bridge-guard").mkdir(exist_ok=True)  # the container runtime makes it
 
     def command(directory, arguments):
         script = f"""
             mount --bind {rootfs} {rootfs}
             mount --bind {directory}/settings {rootfs}/etc/bridge
+            test -d {directory}/guard && mount --bind {directory}/guard {rootfs}/etc/bridge-guard
             mount -t tmpfs -o mode=1777,nosuid,nodev,noexec tmpfs {rootfs}/run/bridge
             mount -t proc proc {rootfs}/proc
             mount --rbind /dev {rootfs}/dev
@@ -235,13 +303,30 @@ def test_the_image_runs_on_a_read_only_root_under_any_uid(rootfs, uid, ssh, cont
             exec setpriv --no-new-privs -- /usr/sbin/chroot --userspec={uid}:{uid} {rootfs} "$@"
         """
         keeper = [*proxies.INTERPRETER, "/opt/bridge/proxy-image/entrypoint.py"]
-        return [*proxies.as_process_1(), "/bin/sh", "-ec", script, "sh", *keeper, *arguments]
+        return [*proxies.as_process_1(), "/bin/sh", "-uc", script, "sh", *keeper, *arguments]
 
-    with running_proxy(free_ports(1), command=command) as proxy:
-        control(proxy)
+    return command
+
+
+@needs_root
+@pytest.mark.parametrize("uid", [65532, 1000660000])
+def test_the_image_runs_on_a_read_only_root_under_any_uid(rootfs, uid, ssh, control):
+    with running_proxy(free_ports(1), command=in_the_image(rootfs, uid)) as proxy:
+        control(proxy, version=1)
         transport = ssh(proxy)
         assert transport.request_port_forward("0.0.0.0", proxy.listen[0]) == proxy.listen[0]
         transport.open_channel("direct-tcpip", ("localhost", proxy.keeper_port), ("127.0.0.1", 1), timeout=5).close()
         proxy.terminate()
         assert proxy.process.wait(5) == 0
         assert "read-only" not in proxy.log.lower()
+
+
+@needs_root
+def test_the_image_has_all_that_the_guard_needs_and_it_stays_small(rootfs, control):
+    cluster = Cluster()
+    with guarded_proxy(cluster, orders(grace=2), command=in_the_image(rootfs, 65532)) as proxy:
+        live = control(proxy)
+        while (message := live.hears()) != messages.Guard(messages.GuardState.ARMED):
+            assert isinstance(message, messages.Listening)
+        assert psutil.Process(proxy.guard_pid).memory_info().rss < 32 * 1024 * 1024
+        cluster.wait_for(lambda: not cluster.is_there(ROOT))

@@ -10,11 +10,11 @@ from keeper.supervisor import descendants
 
 
 def test_options_are_those_of_the_containers_args():
-    words = "--ssh-port 1022 --keeper-port 1023 --probe-port 1024 --listen 80 --listen 9001 --hold 0.5"
+    words = "--ssh-port 1022 --keeper-port 1023 --probe-port 1024 --listen 80 --listen 9001 --hold 0.5 --drain 3"
     options = parse(words.split())
     assert (options.ssh_port, options.keeper_port, options.probe_port) == (1022, 1023, 1024)
     assert options.listen == (80, 9001)
-    assert options.hold == 0.5
+    assert (options.hold, options.drain) == (0.5, 3)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "1.0", " 80", "\uff18\uff10", "x", ""])

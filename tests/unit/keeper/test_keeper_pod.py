@@ -25,6 +25,7 @@ MOUNTINFO = rf"""
 1228 1215 8:1 {POD}/volumes/kubernetes.io~empty-dir/data /data/with\040space\134 rw,relatime - ext4 /dev/sda1 rw
 1229 1215 0:44 /export/pvc-1 /srv/shared rw,relatime shared:7 - nfs4 nas:/export/pvc-1 rw,vers=4.2
 1230 1215 0:172 / /run/secrets/kubernetes.io/serviceaccount ro,relatime - tmpfs tmpfs rw
+1232 1215 0:174 / /etc/bridge-guard ro,relatime - tmpfs tmpfs rw
 1231 1215 0:173 / /etc/bridge-of-the-application ro,relatime - tmpfs tmpfs rw
 """.lstrip("\n")
 
