@@ -81,6 +81,12 @@ def require_namespace(cluster: Cluster) -> None:
         ) from None
 
 
+def workloads_of(cluster: Cluster) -> tuple[Object, ...]:
+    """Return all workloads of the namespace, each with its kind, as far as they may be listed."""
+    lists = cluster.gather(*(partial(_list, cluster, kind.path(cluster.namespace)) for kind in WorkloadKind))
+    return tuple(item for found in lists for item in found or [])
+
+
 def services_of(cluster: Cluster) -> tuple[Object, ...]:
     """Return the Services of the namespace."""
     return tuple(cluster.list_(f"/api/v1/namespaces/{cluster.namespace}/services"))

@@ -4,6 +4,7 @@ seen                                     means
 ---------------------------------------  -----------------------------------------------------------------------
 the target is gone                       nothing to put back; the session goes on
 its record is gone, or another's         the session is over: restored, or the target was taken
+its record is gone, but not its Lease    somebody rolled it back, which replaces annotations: it is written again
 other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
                                          do their work; they get traffic only of Services that are not narrowed
 a Service selects without the session    somebody applied it anew: it is narrowed again
@@ -31,19 +32,25 @@ class Drift:
     """What is otherwise than the session left it.
 
     ``over``: why the session is over, empty if it is not. ``notes``: what is to be said. ``widened``: the Services to
-    narrow again.
+    narrow again. ``lost``: whether the record is to be written again.
     """
 
     over: str = ""
     notes: tuple[str, ...] = ()
     widened: tuple[str, ...] = ()
+    lost: bool = False
 
 
-def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object]) -> Drift:
-    """Compare a target and its Services (as just read; None: deleted) with what the ``record``'s session left."""
+def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object], *, claimed: bool = False) -> Drift:
+    """Compare a target and its Services (as just read; None: deleted) with what the ``record``'s session left.
+
+    ``claimed``: whether the target's Lease is still the session's.
+    """
     if workload is None:
         return Drift(notes=(f"{record.target} was deleted: there is nothing to put back at the end",))
     current = record_of(workload)
+    if current is None and claimed and workload["metadata"]["uid"] == record.uid:
+        return Drift(notes=(f"somebody took the undo record off {record.target}: it is there again",), lost=True)
     if current is None:
         return Drift(over=f"{record.target} was restored")
     if current.session != record.session:

@@ -35,8 +35,8 @@ from bridge.plan.objects import (
     labels_of,
     session_labels,
 )
-from bridge.wire.marks import PREFIX, SESSION_LABEL
-from bridge.wire.undo import as_read
+from bridge.wire.marks import PREFIX, SESSION_LABEL, UNDO_ANNOTATION
+from bridge.wire.undo import BadRecord, UndoRecord, as_read
 
 LEASE_GROUP = "coordination.k8s.io"
 MARGIN = timedelta(seconds=2)
@@ -72,11 +72,17 @@ def build_lease(
     now: datetime,
     takeover: bool,
     protection: str,
+    record: str = "",
 ) -> Object:
-    """Build the claim of ``session`` on ``target`` (``deployment/web``), made and renewed ``now``."""
+    """Build the claim of ``session`` on ``target`` (``deployment/web``), made and renewed ``now``.
+
+    ``record``: the undo record as it is now, kept for when somebody takes it off the target.
+    """
     annotations = {HOLDER_ANNOTATION: holder, TARGET_ANNOTATION: target, PROTECTION_ANNOTATION: protection}
     if takeover:
         annotations[TAKEOVER_ANNOTATION] = TAKEOVER_ALLOWED
+    if record:
+        annotations[UNDO_ANNOTATION] = record
     return {
         "apiVersion": f"{LEASE_GROUP}/v1",
         "kind": "Lease",
@@ -108,6 +114,8 @@ class Claim:
     acquired: str
     renewed: datetime | None
     duration: float
+    record: UndoRecord | None = None
+    """The undo record as it was when the target was claimed."""
 
     @classmethod
     def of(cls, lease: Object) -> "Claim":
@@ -123,6 +131,7 @@ class Claim:
             acquired=str(spec.get("acquireTime") or ""),
             renewed=datetime.fromisoformat(spec["renewTime"]) if spec.get("renewTime") else None,
             duration=float(spec.get("leaseDurationSeconds") or 0),
+            record=_record(annotations.get(UNDO_ANNOTATION)),
         )
 
     def is_live(self, now: datetime) -> bool:
@@ -132,6 +141,13 @@ class Claim:
     def age(self, now: datetime) -> float | None:
         """Return the seconds since the last heartbeat, None if there never was one."""
         return None if self.renewed is None else max(0.0, (now - self.renewed).total_seconds())
+
+
+def _record(text: str | None) -> UndoRecord | None:
+    try:
+        return UndoRecord.parse(text) if text else None
+    except BadRecord:  # the one on the target counts
+        return None
 
 
 def take_patch(lease: Object, new: Object) -> Object:

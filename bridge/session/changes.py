@@ -27,10 +27,10 @@ from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
 from bridge.plan.objects import Object, name_of
 from bridge.plan.target import API_VERSION, WorkloadKind, describe
-from bridge.plan.undo import record_patch, restore_patch, swap_patch
+from bridge.plan.undo import record_of, record_patch, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
 from bridge.wire.marks import SESSION_LABEL
-from bridge.wire.undo import UndoRecord, replicas_of
+from bridge.wire.undo import UndoRecord, lost_record_patch, patch_of, replicas_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,16 +82,23 @@ class Target:
 
         return self._patched(patch)
 
-    def put_back(self) -> Object | None:
+    def record_again(self) -> None:
+        """Write the record to a target that has none."""
+        self._patched(lambda workload: None if record_of(workload) else patch_of(workload, self.record.render()))
+
+    def put_back(self, *, lost: UndoRecord | None = None) -> Object | None:
         """Undo what is still ours to undo, and the claim; return the target as it is then.
 
-        None where nothing of it is ours any more, or it was deleted.
+        None where nothing of it is ours any more, or it was deleted. ``lost``: the record that counts where the
+        target has none, though its session was not ended.
         """
         patient, changed = Target(self._cluster.patient(PATIENCE), self.record), False
 
         def patch(workload: Object) -> Object | None:
             nonlocal changed
             change = restore_patch(workload, self.record.session)
+            if change is None and lost is not None:
+                change = lost_record_patch(workload, lost)
             changed = changed or change is not None  # a lost answer is repeated, and finds nothing more to do
             return change
 
@@ -140,22 +147,22 @@ def create_objects(cluster: Cluster, root: Object, replica_set: Object, guard: G
     replica_sets = WorkloadKind.REPLICA_SET.path(cluster.namespace)
     if guard and guard.account:  # before its token, which the cluster would remove again
         cluster.create(f"{core}/serviceaccounts", owned_by(guard.account, root))
-    tasks = [partial(_create, cluster, replica_sets, owned_by(replica_set, root))]
+    tasks: list[Callable[[], object]] = [partial(cluster.create, replica_sets, owned_by(replica_set, root))]
     if guard:
-        tasks.append(partial(_create, cluster, f"{core}/secrets", owned_by(guard.token, root)))
-        for path, item in ((f"{rbac}/roles", guard.role), (f"{rbac}/rolebindings", guard.binding)):
-            if item:
-                tasks.append(partial(_create, cluster, path, owned_by(item, root), optional=True))
-    return next((refusal for refusal in cluster.gather(*tasks) if refusal), "")
+        tasks.append(partial(cluster.create, f"{core}/secrets", owned_by(guard.token, root)))
+        tasks.append(partial(_give_rights, cluster, rbac, root, guard))
+    *_, refusal = cluster.gather(*tasks)
+    return refusal if isinstance(refusal, str) else ""
 
 
-def _create(cluster: Cluster, path: str, item: Object, *, optional: bool = False) -> str:
-    """Create an object; return why not, where it is ``optional`` and may not be."""
+def _give_rights(cluster: Cluster, rbac: str, root: Object, guard: Guard) -> str:
+    """Create the keeper's Role, then its binding, which must find it there; return why that may not be, if so."""
+    if guard.role is None or guard.binding is None:
+        return ""
     try:
-        cluster.create(path, item)
+        cluster.create(f"{rbac}/roles", owned_by(guard.role, root))
+        cluster.create(f"{rbac}/rolebindings", owned_by(guard.binding, root))
     except MissingRight as error:
-        if not optional:
-            raise
         return error.message
     return ""
 

@@ -80,6 +80,14 @@ def release_lease(cluster: Cluster, name: str, session: str) -> None:
         return
 
 
+def claim_of(cluster: Cluster, name: str) -> Claim | None:
+    """Return the claim that a Lease is, None if there is none."""
+    try:
+        return Claim.of(cluster.get(lease_path(cluster.namespace, name)))
+    except NotFound:
+        return None
+
+
 def claims_in(cluster: Cluster, *, label_selector: str) -> list[Claim]:
     """Return the claims of the namespace; none where leases may not be listed."""
     try:

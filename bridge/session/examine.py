@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.cluster.access import require_rights
 from bridge.cluster.errors import ApiError, MissingRight
 from bridge.cluster.execute import image_environment
-from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of
+from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of, workloads_of
 from bridge.errors import TargetError
 from bridge.plan.access import Purpose, needed_rights
 from bridge.plan.objects import labels_of, name_of
@@ -47,15 +47,25 @@ def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situat
     check_swappable(workload)
     replacing = _replaceable(cluster, workload, request, narrator)
     rights = needed_rights(Purpose.SWAP, WorkloadKind.of(workload), name_of(workload))
-    lacking, prepared, (services, pods), notes = cluster.gather(
+    lacking, prepared, (services, pods), workloads, notes = cluster.gather(
         lambda: require_rights(cluster, rights),
         lambda: _is_prepared(cluster),
         lambda: _services_and_pods(cluster, workload),
+        lambda: workloads_of(cluster),
         lambda: notes_on(cluster, workload),
     )
     for note in notes:
         narrator.note(note)
-    return _situation(cluster, workload, lacking, prepared=prepared, services=services, pods=pods, replacing=replacing)
+    return _situation(
+        cluster,
+        workload,
+        lacking,
+        prepared=prepared,
+        services=services,
+        pods=pods,
+        workloads=workloads,
+        replacing=replacing,
+    )
 
 
 def _find(cluster: Cluster, target: TargetSpec) -> Object:
@@ -137,6 +147,7 @@ def _situation(
     prepared: bool,
     services: tuple[Object, ...] = (),
     pods: tuple[Object, ...] = (),
+    workloads: tuple[Object, ...] = (),
     replacing: str = "",
 ) -> Situation:
     return Situation(
@@ -144,6 +155,7 @@ def _situation(
         workload=workload,
         services=services,
         pods=pods,
+        workloads=workloads,
         now=cluster.now(),
         holder=holder(),
         lacking=lacking,

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Situation:
     """What is there. ``now``: the API server's time; ``holder``: ``user@laptop``.
 
-    ``pods``: those that Services of the target select. ``lacking``: optional rights that the user does not have.
+    ``pods``: those that Services of the target select; ``workloads``: those of the namespace, as far as they may be
+    listed. ``lacking``: optional rights that the user does not have.
     ``replacing``: the session that holds the target and may be replaced. ``prepared``: whether an administrator has
     prepared an account for keepers.
     """
@@ -41,6 +42,7 @@ class Situation:
     now: datetime
     holder: str
     pods: tuple[Object, ...] = ()
+    workloads: tuple[Object, ...] = ()
     lacking: tuple[Right, ...] = ()
     replacing: str = ""
     prepared: bool = False
@@ -131,8 +133,8 @@ def intend(
             keep_resources=keep_resources,
         )
     target = describe(workload) if workload else ""
-    lease = _lease(request, situation, settings, protection)
-    record = _record(request, situation, settings, proxy, lease, narrowing)
+    record = _record(request, situation, settings, proxy, narrowing)
+    lease = _lease(request, situation, settings, protection, record)
     orders = Orders(
         session=session,
         namespace=situation.namespace,
@@ -175,7 +177,10 @@ def _narrowing(request: RunRequest, situation: Situation) -> Narrowing:
     """Choose the Services that will send to the proxy pod alone. TargetError where none can, but one must."""
     if situation.workload is None:
         return Narrowing((), ())
-    narrowing = choose_services(situation.workload, situation.services, situation.pods, ())
+    services = situation.services
+    if request.left != 0:  # the DNS names of pods that stay would go
+        services = tuple(each for each in services if each["spec"].get("clusterIP") != "None")
+    narrowing = choose_services(situation.workload, services, situation.pods, situation.workloads)
     may_patch = situation.may("patch", "services") and situation.may("get", "services")
     if not may_patch and narrowing.services:
         why = "you may not patch services: the original shares the traffic until it has ended"
@@ -189,9 +194,15 @@ def _narrowing(request: RunRequest, situation: Situation) -> Narrowing:
     return narrowing
 
 
-def _lease(request: RunRequest, situation: Situation, settings: ProxySettings, protection: Protection) -> Object | None:
+def _lease(
+    request: RunRequest,
+    situation: Situation,
+    settings: ProxySettings,
+    protection: Protection,
+    record: UndoRecord | None,
+) -> Object | None:
     workload = situation.workload
-    if workload is None or not situation.may_use_leases:
+    if workload is None or record is None or not situation.may_use_leases:
         return None
     return build_lease(
         name=lease_name(workload["kind"], name_of(workload)),
@@ -203,6 +214,7 @@ def _lease(request: RunRequest, situation: Situation, settings: ProxySettings, p
         now=situation.now,
         takeover=request.allow_takeover,
         protection=protection.value,
+        record=record.render(),
     )
 
 
@@ -211,22 +223,24 @@ def _record(
     situation: Situation,
     settings: ProxySettings,
     proxy: Proxy,
-    lease: Object | None,
     narrowing: Narrowing,
 ) -> UndoRecord | None:
-    if situation.workload is None:
+    workload = situation.workload
+    if workload is None:
         return None
     objects = [
         ObjectName("Secret", secret_name(settings.session)),
         ObjectName("ReplicaSet", name_of(proxy.replica_set)),
     ]
+    if situation.may_use_leases:
+        objects.append(ObjectName("Lease", lease_name(workload["kind"], name_of(workload))))
     return new_record(
-        situation.workload,
+        workload,
         session=settings.session,
         holder=situation.holder,
         since=situation.now.isoformat(timespec="seconds"),
         image=settings.image,
-        objects=tuple(objects + ([ObjectName("Lease", name_of(lease))] if lease else [])),
+        objects=tuple(objects),
         services=narrowing.services,
         grace=request.grace,
         takeover=request.allow_takeover,

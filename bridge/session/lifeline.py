@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import BridgeError, TunnelError
 from bridge.plan.backoff import delays
+from bridge.tunnel.keeper import Refused
 from bridge.wire.messages import OVER_REASONS
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from bridge.session.narrator import Narrator
     from bridge.session.tie import Tie, Trouble
     from bridge.tunnel.line import Line
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two tries. Two seconds at the most: when the network is back, somebody waits."""
@@ -92,9 +96,15 @@ class Lifeline:
             while trouble := await tie.trouble():
                 tie = await self._mended(tie, trouble)
         except Over as over:
-            self.state = "over"
-            self._line.lose()
-            self._over(str(over))
+            self._ended(str(over))
+        except Exception as error:
+            log.exception("the tunnel is not looked after any more")
+            self._ended(f"bridge did not expect {type(error).__name__}: {error}")
+
+    def _ended(self, how: str) -> None:
+        self.state = "over"
+        self._line.lose()
+        self._over(how)
 
     async def _mended(self, tie: Tie, trouble: Trouble) -> Tie:
         """Return a tie that works. Over when the session has ended in the cluster."""
@@ -107,9 +117,9 @@ class Lifeline:
             self._line.lose()
         async with _revival(tie, trouble) as revived:
             new = await self._tried(tie, trouble, revived)
-        if new is not tie:
-            tie.abort()
-        self._use(new)
+            self._use(new)  # before anything is waited for: from now on `release` closes it
+            if new is not tie:
+                tie.abort()
         took = time.monotonic() - began
         again = "answers again" if new is tie else f"connected again to {new.pod}"
         self._narrator.done(f"{again} after {took:.1f} s")
@@ -119,7 +129,14 @@ class Lifeline:
         for pause in delays(first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random):
             try:
                 return await self._another(tie.pod if trouble.goes_on else "")
-            except (BridgeError, OSError, TimeoutError) as error:
+            except (BridgeError, OSError) as error:
+                if isinstance(error, Refused):
+                    raise_if_over(error.reason)
+                self._narrator.doing(f"reconnecting: {error}")
+            except Over:
+                raise
+            except Exception as error:  # a bug is no reason to leave the process without a cluster
+                log.exception("connecting again failed in a way that was not expected")
                 self._narrator.doing(f"reconnecting: {error}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

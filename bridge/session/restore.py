@@ -58,10 +58,12 @@ def put_back(cluster: Cluster, found: Found, narrator: Narrator, signals: Signal
 
 def _replicas_back(cluster: Cluster, found: Found) -> Object | None:
     """Return the target, with its replicas back; None where it does not matter when it is Ready."""
-    if found.record:
-        workload = Target(cluster, found.record).put_back()
-        return workload if found.record.swapped or found.services else None
-    return None
+    claimed = found.claim.record if found.claim else None
+    record = found.record or claimed
+    if record is None:
+        return None
+    workload = Target(cluster, record).put_back(lost=None if found.record else claimed)
+    return workload if record.swapped or found.services else None
 
 
 def _wanted(found: list[Found], name: str | None) -> list[Found]:

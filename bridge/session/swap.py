@@ -31,7 +31,7 @@ from bridge.session.changes import (
     wait_until_back,
     wait_until_out,
 )
-from bridge.session.claims import claim_lease, release_lease
+from bridge.session.claims import claim_lease, claim_of, release_lease
 from bridge.session.steps import reached
 from bridge.session.store import LocalSession, Store, process_start
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bridge.session.request import RunRequest
     from bridge.session.signals import Signals
     from bridge.tunnel.keys import SessionKeys
+    from bridge.wire.undo import UndoRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +147,22 @@ class Swap:
             if not self.ended:
                 traffic.narrow(cluster, services, self.plan.session)
 
+    def record_again(self, cluster: Cluster) -> None:
+        """Write the undo record that somebody took off the target; not any more once the end has begun."""
+        with self._ending:
+            if not self.ended and self._target:
+                Target(cluster, self._target.record).record_again()
+
+    @property
+    def record(self) -> UndoRecord | None:
+        """The undo record, as it should be on the target now."""
+        return self._target.record if self._target else None
+
     def _forget_replaced(self) -> None:
         """Remove what the session that was replaced had: nothing is sent there any more."""
         if self.plan.replacing:
+            for_it = traffic.narrowed_services(self._cluster, self.plan.replacing)
+            traffic.widen(self._cluster, for_it, self.plan.replacing)
             delete_objects(self._cluster, self.plan.replacing)
             self._store.remove(self.plan.replacing)
 
@@ -182,7 +196,7 @@ class Swap:
         self._signals.forget()
         if self.taken:
             self._narrator.doing(f"putting {self.plan.target} back")
-        workload = target.put_back()
+        workload = target.put_back(lost=self._lost_record())
         reached("put back")
         back = False
         if self.taken and workload:
@@ -195,6 +209,13 @@ class Swap:
         if back:
             traffic.wait_until_sent_to_others(self._cluster, self.plan.services, self._pod, self._narrator)
         reached("widened")
+
+    def _lost_record(self) -> UndoRecord | None:
+        """Return the record that goes for the one on the target, should that be gone though the claim is ours."""
+        if not (self.plan.lease and self.taken):
+            return None
+        claim = claim_of(self._cluster.patient(PATIENCE), self.plan.lease["metadata"]["name"])
+        return self.record if claim and claim.session == self.plan.session else None
 
     def _remove(self, parting: Parting | None) -> None:
         """Remove the objects. The proxy pod stays until we have let go of it: nothing of what comes is refused."""

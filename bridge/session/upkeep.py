@@ -18,7 +18,7 @@ from bridge.cluster.errors import NotFound
 from bridge.errors import BridgeError
 from bridge.plan.drift import Drift, drift
 from bridge.session.changes import Target
-from bridge.session.claims import renew_lease
+from bridge.session.claims import claim_of, renew_lease
 from bridge.session.inbox import SessionOver
 
 if TYPE_CHECKING:
@@ -76,15 +76,24 @@ class Upkeep:
             self._renewed = time.monotonic()
 
     def _look(self, swap: Swap) -> Drift:
-        record = swap.plan.record
+        record = swap.record
         if record is None:
             return Drift()
         with self._cluster.anew(timeout=ASKING) as cluster:
             services = [service for name in swap.plan.services if (service := _service(cluster, name))]
-            found = drift(record, Target(cluster, record).current(), services)
+            workload = Target(cluster, record).current()
+            found = drift(record, workload, services, claimed=self._is_claimed(cluster, swap))
             if found.widened:
                 swap.narrow_again(cluster, found.widened)
+            if found.lost:
+                swap.record_again(cluster)
         return found
+
+    def _is_claimed(self, cluster: Cluster, swap: Swap) -> bool:
+        if not swap.plan.lease:
+            return False
+        claim = claim_of(cluster, swap.plan.lease["metadata"]["name"])
+        return claim is not None and claim.session == swap.plan.session
 
     def _tell(self, swap: Swap, found: Drift) -> None:
         if swap is not self._swap() or swap.ended:

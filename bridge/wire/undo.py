@@ -167,6 +167,20 @@ def restore_patch(workload: Object, session: str) -> Object | None:
     return patch_of(workload, None, replicas=record.replicas if is_in_force(record, workload) else None)
 
 
+def lost_record_patch(workload: Object, known: UndoRecord) -> Object | None:
+    """Put ``workload`` (as just read) back though its record is gone; None where there is nothing to be put back.
+
+    ``known``: the record as it was elsewhere. A rollback replaces a Deployment's annotations, and so takes the record
+    away while the original is out. Only for who has seen that the session was not ended: its Lease is still its own, or
+    a Service is narrowed to it. Else the record is gone because somebody restored the target.
+    """
+    left = 0 if known.left is None else known.left
+    lost = record_of(workload) is None and workload["metadata"]["uid"] == known.uid
+    if not lost or replicas_of(workload) != left or known.replicas <= left:
+        return None
+    return patch_of(workload, None, replicas=known.replicas)
+
+
 def patch_of(workload: Object, annotation: str | None, *, replicas: int | None = None) -> Object:
     """Build the merge patch of a target: its record (None removes it) and, unless None, its replicas."""
     patch: Object = {"metadata": {**as_read(workload), "annotations": {UNDO_ANNOTATION: annotation}}}

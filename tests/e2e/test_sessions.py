@@ -163,3 +163,37 @@ def test_restore_lists_what_it_finds_and_clears_what_it_can(laptop: AnyLaptop, k
     assert len(json.loads(done.stdout)["done"]) == 1
     assert_nothing_left(kubectl)
     assert left(kubectl) == []
+
+
+def test_a_rollback_during_the_session_does_not_lose_the_way_back(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    """`kubectl rollout undo` replaces all annotations, and so takes the undo record away while replicas are 0."""
+    kubectl("set", "env", "deployment/web", "COLOR=blue")
+    kubectl.rollout("deployment/web")
+    before = spec_of(kubectl)
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        kubectl("rollout", "undo", "deployment/web")
+        session.err.wait_for("took the undo record off deployment/web", 20)
+        answered_by(kubectl, "laptop pid=")
+        session.kill_all()
+    done = laptop.run([PROGRAM, "restore", "web", "-n", shop])
+    assert done.returncode == 0, done.stderr
+    assert spec_of(kubectl)["replicas"] == before["replicas"]
+    assert "COLOR" not in json.dumps(spec_of(kubectl))  # the rollback stays
+    assert_nothing_left(kubectl)
+
+
+def test_a_rollback_at_the_worst_moment_does_not_either(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    kubectl("set", "env", "deployment/web", "COLOR=blue")
+    kubectl.rollout("deployment/web")
+    with bridge(laptop, shop, *SWAP) as session:
+        session.swapped()
+        session.kill_all()
+        kubectl("rollout", "undo", "deployment/web")  # nobody is there to write it again
+    assert spec_of(kubectl)["replicas"] == 0
+    done = laptop.run([PROGRAM, "restore", "web", "-n", shop])
+    assert done.returncode == 0, done.stderr
+    assert spec_of(kubectl)["replicas"] == 1
+    assert_nothing_left(kubectl)

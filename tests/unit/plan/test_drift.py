@@ -80,3 +80,18 @@ def test_a_service_that_was_applied_anew_is_to_be_narrowed_again() -> None:
     assert [note.split(":")[0] for note in seen.notes] == [
         "somebody changed service/front", "somebody changed service/other",
     ]  # fmt: skip
+
+
+def test_a_record_that_somebody_rolled_away_is_written_again_while_the_lease_is_ours() -> None:
+    server, record = swapped()
+    server.item["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "1"}
+    seen = drift(record, server.read(), [narrowed()], claimed=True)
+    assert seen.lost
+    assert not seen.over
+    assert drift(record, server.read(), [narrowed()]).over
+
+
+def test_a_target_made_anew_has_no_record_to_be_written_again() -> None:
+    server, record = swapped()
+    server.item["metadata"] |= {"annotations": {}, "uid": "another"}
+    assert drift(record, server.read(), [narrowed()], claimed=True).over
