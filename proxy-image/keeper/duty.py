@@ -18,7 +18,17 @@ from enum import Enum, auto
 
 from bridge.wire.marks import SESSION_LABEL
 from bridge.wire.orders import Orders
-from bridge.wire.undo import BadRecord, Object, as_read, record_of, replicas_of, restore_patch
+from bridge.wire.undo import (
+    BadRecord,
+    Object,
+    UndoRecord,
+    as_read,
+    lost_record_patch,
+    record_of,
+    replicas_of,
+    restore_patch,
+    widen_patch,
+)
 
 OFTENEST, SELDOMEST = 1.0, 10.0  # seconds between two renewals of a Lease
 _LONGEST_REASON = 500  # characters: an API server's words may be many
@@ -63,6 +73,7 @@ class Standing(Enum):
     """Whose the target is, by the undo record on it."""
 
     OURS = auto()
+    """Also where its record is lost, and it is as the session has left it."""
     NOBODYS = auto()
     """Its session has ended: somebody restored it."""
     ANOTHERS = auto()
@@ -70,15 +81,20 @@ class Standing(Enum):
     """There is a record that can't be read."""
 
 
-def standing(workload: Object, session: str) -> Standing:
-    """Tell whose the target (as just read) is."""
+def standing(workload: Object, known: UndoRecord) -> Standing:
+    """Tell whose the target (as just read) is. ``known``: the record as it was ordered."""
     try:
         record = record_of(workload)
     except BadRecord:
         return Standing.UNKNOWN
     if record is None:
-        return Standing.NOBODYS
-    return Standing.OURS if record.session == session else Standing.ANOTHERS
+        return Standing.NOBODYS if lost_record_patch(workload, known) is None else Standing.OURS
+    return Standing.OURS if record.session == known.session else Standing.ANOTHERS
+
+
+def speaks_for(item: Object, session: str) -> bool:
+    """Tell whether a Lease or a Service (as just read) says that the session was not ended."""
+    return is_ours(item, session) or widen_patch(item, session) is not None
 
 
 @dataclass(frozen=True)
@@ -142,19 +158,29 @@ class PutBack:
     done: str
 
 
-def put_back(workload: Object, session: str) -> PutBack:
-    """Decide what is to be undone on the target (as just read)."""
+def put_back(workload: Object, known: UndoRecord, *, ended: bool) -> PutBack:
+    """Decide what is to be undone on the target (as just read).
+
+    ``known``: the record as it was ordered. ``ended``: whether nothing else speaks for a session that has not been
+    ended (its Lease, a narrowed Service): a rollback takes the record away, too.
+    """
     try:
         record = record_of(workload)
-        patch = restore_patch(workload, session)
     except BadRecord as error:
         return PutBack(None, wait=False, done=f"was left alone: its undo record can't be read ({error})")
-    if record is None:  # its pods may be on their way still
-        return PutBack(None, wait=True, done="had been put back before")
+    if record is None:
+        lost = None if ended else lost_record_patch(workload, known)
+        # Put back by somebody a moment ago, its pods may be on their way still.
+        return _back(workload, lost, wait=True) if lost else PutBack(None, wait=True, done="had been put back before")
+    patch = restore_patch(workload, known.session)
     if patch is None:
         return PutBack(None, wait=False, done=f"was left alone: it is in the hands of {record.holder}")
+    return _back(workload, patch, wait=record.swapped)
+
+
+def _back(workload: Object, patch: Object, *, wait: bool) -> PutBack:
     count = (patch.get("spec") or {}).get("replicas", replicas_of(workload))
-    return PutBack(patch, wait=record.swapped, done=f"is back, replicas: {count}")
+    return PutBack(patch, wait=wait, done=f"is back, replicas: {count}")
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

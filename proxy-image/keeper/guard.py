@@ -27,7 +27,7 @@ from typing import TypeVar
 from bridge.wire import messages
 from bridge.wire.messages import GuardState
 from bridge.wire.orders import Orders
-from bridge.wire.undo import Object, as_read, is_rolled_out, replicas_of, widen_patch
+from bridge.wire.undo import UndoRecord, as_read, is_rolled_out, replicas_of, widen_patch
 
 from . import duty
 from .api import Api, ApiError, Conflict, MissingRight, NotFound, Unreachable
@@ -207,7 +207,7 @@ class Guard:
             workload = self._api.get(record.path)
         except NotFound:
             return
-        match duty.standing(workload, self._orders.session):
+        match duty.standing(workload, record):
             case duty.Standing.NOBODYS:
                 self._over = duty.over(self._orders)
             case duty.Standing.ANOTHERS:
@@ -246,9 +246,9 @@ class Guard:
             self._insist("looking who has the session", self._check_nobody_else_has_it)
         if record is None:
             return ""
-        done = self._insist(f"putting {record.target} back", self._put_back)
+        done = self._insist(f"putting {record.target} back", partial(self._put_back, record))
         if done and done.wait:
-            self._wait_until_rolled_out()
+            self._wait_until_rolled_out(record)
         for name in record.services:
             self._insist(f"widening service/{name}", partial(self._widen, record.service_path(name)))
         return done.done if done else "was deleted"
@@ -261,27 +261,35 @@ class Guard:
         if duty.lives_elsewhere(lease, self._orders.session, renewed=self._renewed, now=self._api.now):
             raise Elsewhere("its Lease is renewed by somebody else")
 
-    def _put_back(self) -> duty.PutBack:
-        assert self._orders.record is not None
-        path = self._orders.record.path
-        decision = duty.put_back(self._api.get(path), self._orders.session)
+    def _put_back(self, record: UndoRecord) -> duty.PutBack:
+        decision = duty.put_back(self._api.get(record.path), record, ended=self._is_ended(record))
         if decision.patch is not None:
-            self._api.patch(path, decision.patch)
+            self._api.patch(record.path, decision.patch)
         return decision
 
-    def _wait_until_rolled_out(self) -> None:
+    def _is_ended(self, record: UndoRecord) -> bool:
+        """Look whether nothing beside the record speaks for the session."""
+        paths = [duty.lease_path(self._orders)] if self._orders.lease else []
+        return not any(map(self._speaks_for_us, [*paths, *map(record.service_path, record.services)]))
+
+    def _speaks_for_us(self, path: str) -> bool:
+        try:
+            return duty.speaks_for(self._api.get(path), self._orders.session)
+        except (NotFound, MissingRight):
+            return False
+
+    def _wait_until_rolled_out(self, record: UndoRecord) -> None:
         """Return when the target is Ready; after some minutes go on without."""
         until = time.monotonic() + _ROLL_OUT_SECONDS
         while time.monotonic() < until:
-            if self._is_rolled_out():
+            if self._is_rolled_out(record):
                 return
             self._post.wait(_LOOK_EVERY)
         self._log("the target is not Ready after all this time; going on without")
 
-    def _is_rolled_out(self) -> bool:
-        assert self._orders.record is not None
+    def _is_rolled_out(self, record: UndoRecord) -> bool:
         try:
-            workload: Object = self._api.get(self._orders.record.path)
+            workload = self._api.get(record.path)
         except NotFound:
             return True  # there is nothing to wait for
         except ApiError:

@@ -289,6 +289,14 @@ def test_a_record_of_another_session_is_left_alone(control):
     assert cluster.get(TARGET)["spec"]["replicas"] == 0
 
 
+def test_a_record_that_a_rollback_took_away_is_made_up_for(control):
+    cluster = Cluster()
+    with guarded_proxy(cluster, orders(grace=1)) as proxy:
+        assert guard_of(control(proxy)) == Guard(GuardState.ARMED)
+        cluster.put(TARGET, {"annotations": {"by": "kubectl rollout undo"}}, {"replicas": 0})
+        cluster.wait_for(lambda: is_restored(cluster))
+
+
 def test_a_record_that_cannot_be_read_is_left_alone():
     cluster = Cluster()
     cluster.put(TARGET, {"annotations": {UNDO_ANNOTATION: '{"version": 99}'}}, {"replicas": 0})

@@ -55,20 +55,21 @@ def test_a_session_without_target_and_lease_needs_the_root_alone():
     ("there", "expected"),
     [
         (workload(), duty.Standing.OURS),
-        (workload(None), duty.Standing.NOBODYS),
+        (workload(None, replicas=3), duty.Standing.NOBODYS),
         (workload(replace(RECORD, session="other")), duty.Standing.ANOTHERS),
-        (workload(replace(RECORD, name="copied-from")), duty.Standing.NOBODYS),
+        (workload(replace(RECORD, name="copied-from"), replicas=3), duty.Standing.NOBODYS),
+        (workload(None, replicas=0), duty.Standing.OURS),
     ],
 )
 def test_whose_the_target_is_its_record_tells(there, expected):
-    assert duty.standing(there, "5e55101") is expected
+    assert duty.standing(there, RECORD) is expected
 
 
 def test_a_record_that_cannot_be_read_is_nobodys_business():
     there = workload()
     there["metadata"]["annotations"][UNDO_ANNOTATION] = "{"
-    assert duty.standing(there, "5e55101") is duty.Standing.UNKNOWN
-    decision = duty.put_back(there, "5e55101")
+    assert duty.standing(there, RECORD) is duty.Standing.UNKNOWN
+    decision = duty.put_back(there, RECORD, ended=True)
     assert (decision.patch, decision.wait) == (None, False)
     assert "can't be read" in decision.done
 
@@ -110,7 +111,7 @@ def test_only_what_our_session_has_changed_is_put_back(holder, replicas_now, rep
     record = holder and replace(RECORD, session=holder, replicas=replicas_before, swapped=swapped)
     there = workload(record or None, replicas=replicas_now)
     before = copy.deepcopy(there)
-    decision = duty.put_back(there, "5e55101")
+    decision = duty.put_back(there, RECORD, ended=True)
     assert there == before
     if holder != "5e55101":
         assert decision.patch is None
@@ -122,6 +123,26 @@ def test_only_what_our_session_has_changed_is_put_back(holder, replicas_now, rep
     in_force = swapped and replicas_now == RECORD.left
     assert decision.patch.get("spec") == ({"replicas": replicas_before} if in_force else None)
     assert decision.wait is swapped
+
+
+@given(st.booleans(), st.integers(0, 9), st.booleans())
+def test_a_record_that_was_lost_is_made_up_for_only_while_something_speaks_for_the_session(ended, replicas_now, same):
+    """A rollback replaces a Deployment's annotations; a restore takes the record away, too."""
+    there = workload(None, replicas=replicas_now)
+    there["metadata"]["uid"] = "u" if same else "made-anew"
+    decision = duty.put_back(there, RECORD, ended=ended)
+    lost = not ended and same and replicas_now == 0
+    assert (decision.patch or {}).get("spec") == ({"replicas": 3} if lost else None)
+    assert decision.wait
+
+
+@pytest.mark.parametrize("narrowed", [True, False])
+@pytest.mark.parametrize("leased", [True, False])
+def test_a_lease_or_a_narrowed_service_speaks_for_the_session(narrowed, leased):
+    service = {"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"selector": {"app": "tasks"}}}
+    service["spec"]["selector"] |= {SESSION_LABEL: "5e55101"} if narrowed else {}
+    assert duty.speaks_for(service, "5e55101") is narrowed
+    assert duty.speaks_for(lease(session="5e55101" if leased else "other"), "5e55101") is leased
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
