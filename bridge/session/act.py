@@ -207,8 +207,12 @@ class Action:
 
     async def _another(self, not_to: str) -> Tie:
         tie = await another_tie(self._cluster, self._swap.plan, self._ends(self._swap), not_to=not_to)
-        network = _network(tie.keeper.report)
-        await asyncio.to_thread(self._box.apply, network)
+        try:
+            network = _network(tie.keeper.report)
+            await asyncio.to_thread(self._box.apply, network)
+        except BaseException:
+            tie.abort()
+            raise
         self._joined.moved(network)
         return tie
 

@@ -374,9 +374,9 @@ async def connect(endpoint: Endpoint, keys: SessionKeys, *, user: str = USER, wi
         async with asyncio.timeout(within):
             connection.begin(await open_stream(endpoint, connection, within=within))
             await connection.ready
-    except TimeoutError as error:
-        raise StreamError(f"the pod's sshd did not answer within {within:g} s") from error
-    finally:
-        if not connection.ready.done() or connection.ready.cancelled():
-            connection.abort()
+    except BaseException as error:  # cancelled, too, even in the moment in which it got ready
+        connection.abort()
+        if isinstance(error, TimeoutError):
+            raise StreamError(f"the pod's sshd did not answer within {within:g} s") from error
+        raise
     return connection

@@ -77,8 +77,8 @@ def supervised(*happened: Happened, renews: bool = True) -> tuple[int, list[obje
     for each in happened:
         inbox.put(each)
 
-    def renew(reason: str) -> bool:
-        recorder.heard.append(f"renew {reason}")
+    def renew(over: SessionOver) -> bool:
+        recorder.heard.append(f"renew {over.reason}")
         return renews
 
     return supervise(recorder, inbox, recorder, at_terminal=False, renew=renew), recorder.heard
