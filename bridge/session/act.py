@@ -56,8 +56,10 @@ SLOW_TO_ACCEPT = 10.0
 """Seconds after which a process that does not accept is remarked on."""
 LINGER = 1.0
 """Seconds that the proxy pod is held after it was deleted: as long as Services may go on sending to it."""
-DRAIN = 8.0
+DRAIN = 6.0
 """Seconds that connections to the original, through the proxy pod that goes, may take to come to their end."""
+QUIET = 0.5
+"""Seconds without a byte after which those that are open count as idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +240,7 @@ class Action:
         if self._swap.ended:
             return False  # it was tried
         self._narrator.warn(f"the session has ended in the cluster ({over.reason}); swapping again")
+        was_taken = self._swap.taken
         try:
             self._loop.run(self._lifeline.drop())
             self._swap.undo()
@@ -250,7 +253,8 @@ class Action:
             network = _network(tie.keeper.report)
             self._box.apply(network)
             self._loop.call(self._joined.moved, network)
-            self._take()
+            if was_taken:  # else the process does not accept yet: `run` takes it when it does
+                self._take()
         except BridgeError as error:
             self._narrator.warn(f"it can't be swapped again: {error.message}; ending the process")
             return False
@@ -307,10 +311,13 @@ class Action:
     async def _drained(self) -> None:
         tie = self._lifeline.tie
         if tie is not None and not tie.connection.closed.done():
-            deadline = time.monotonic() + DRAIN
+            deadline, moved = time.monotonic() + DRAIN, -1
             await asyncio.sleep(LINGER)
-            while any(each.open for each in tie.inbound) and time.monotonic() < deadline:  # noqa: ASYNC110  # bounded
-                await asyncio.sleep(0.05)
+            while any(each.open for each in tie.inbound) and time.monotonic() < deadline:
+                before, moved = moved, self._line.totals.bytes_in + self._line.totals.bytes_out
+                if before == moved:
+                    break  # what is open is idle: a pool's connections
+                await asyncio.sleep(QUIET)
         await self._lifeline.release()
 
     # ---- small things ---------------------------------------------------------------------------------------------

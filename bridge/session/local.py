@@ -78,11 +78,13 @@ async def serving(status: Callable[[], Status], leave: Callable[[], object]) -> 
     """Serve this bridge's socket while this lasts; on the event loop."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while line := await reader.readline():
-                writer.write(json.dumps(_answer(line, status, leave)).encode() + b"\n")
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError, ValueError):  # ValueError: a line that does not end
+                while line := await reader.readline():
+                    writer.write(json.dumps(_answer(line, status, leave)).encode() + b"\n")
+                    await writer.drain()
+        finally:
+            writer.close()
 
     path = socket_path(os.getpid())
     await asyncio.to_thread(private_directory, path.parent)

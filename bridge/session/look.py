@@ -46,17 +46,16 @@ def list_sessions(where: ClusterChoice, *, everywhere: bool) -> tuple[list[Found
 def _namespaces(cluster: Cluster) -> list[str]:
     """Return the namespaces that have a session. Forbidden when nothing may be listed in all of them."""
     found: set[str] = set()
-    refused: ApiError | None = None
+    refused: list[ApiError] = []
     for path in EVERYWHERE:
         try:
             items = cluster.list_(path, label_selector=SESSION_LABEL)
         except ApiError as error:
-            refused = error
+            refused.append(error)
         else:
             found |= {str(item["metadata"]["namespace"]) for item in items if SESSION_LABEL in labels_of(item)}
-            refused = None
-    if refused is not None:
-        raise refused
+    if len(refused) == len(EVERYWHERE):
+        raise refused[0]
     return sorted(found)
 
 
@@ -83,11 +82,13 @@ def _status_of(session: LocalSession) -> dict[str, Any]:
     except Gone:
         return {**known, "state": "unknown"}
     try:
-        return visitor.ask("status")
+        answer = visitor.ask("status")
     except Gone:
         return {**known, "state": "unknown"}
     finally:
         visitor.close()
+    answer.pop("version", None)  # the socket's; the result has its own
+    return {**known, "state": "unknown", **answer} if "error" not in answer else {**known, "state": "unknown"}
 
 
 def leave(name: str, *, timeout: float) -> str:

@@ -11,9 +11,9 @@ import json
 import os
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from bridge.paths import state_directory
@@ -37,18 +37,28 @@ class LocalSession:
     kubeconfig: str | None = None
     """The file that was named; None: as kubectl finds it."""
 
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> LocalSession:
+        """Read a record; what a newer bridge has added is left out. Raise TypeError for what is none."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in dict(content).items() if name in known})
+
     def is_alive(self) -> bool:
         """Whether the bridge that held this session still runs on this laptop."""
         return process_start(self.pid) == self.started
 
 
 def process_start(pid: int) -> str | None:
-    """Tell a process's start time in clock ticks since boot (proc(5), stat field 22), or None when there is none."""
+    """Tell a process's start time in clock ticks since boot (proc(5), stat field 22), or None when there is none.
+
+    One that has ended, and whose parent has not asked how, is none.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return stat.rpartition(")")[2].split()[19]  # the command name before ")" may hold anything
+    state, *rest = stat.rpartition(")")[2].split()  # the command name before ")" may hold anything
+    return None if state in "ZX" else rest[18]
 
 
 class Store:
@@ -93,7 +103,7 @@ class Store:
         found = []
         for path in sorted(self._directory.glob("*.json")):
             with suppress(OSError, ValueError, TypeError):
-                found.append(LocalSession(**json.loads(path.read_text())))
+                found.append(LocalSession.of(json.loads(path.read_text())))
         return found
 
     def _path(self, session: str) -> Path:

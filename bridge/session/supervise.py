@@ -5,7 +5,8 @@ SIGINT, at a terminal          nothing: the terminal sent it to the process as w
 SIGINT, no terminal            passed on
 SIGINT, 3 within 2 s           the process is ended: the user means it
 SIGTERM, SIGHUP                passed on; what has not ended after the grace time is killed
-the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above
+the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above;
+                               nothing while the process ends already
 the process ended              the end, with its exit code
 """
 
@@ -62,8 +63,8 @@ class Watch:
                 return self._interrupted(now)
             case SignalCame(number):
                 return self._ending(now, number)
-            case SessionOver():
-                return self._ending(now, signal.SIGTERM)
+            case SessionOver():  # told twice (restoring, restored) it is no reason to kill
+                return (self, None) if self.kill_at is not None else self._ending(now, signal.SIGTERM)
             case _:
                 return self, None
 
@@ -134,7 +135,7 @@ def wait_until_ready(
 def _handle(
     watch: Watch, happened: Happened | None, process: Running, narrator: Narrator, renew: Callable[[SessionOver], bool]
 ) -> Watch:
-    if isinstance(happened, SessionOver) and renew(happened):
+    if isinstance(happened, SessionOver) and watch.kill_at is None and renew(happened):
         return watch
     watch, action = watch.after(happened, time.monotonic())
     act(action, process, narrator)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.errors import BridgeError
 from bridge.session.store import LocalSession, Store, process_start
@@ -61,3 +65,52 @@ def test_a_session_is_alive_while_its_process_is_the_same() -> None:
     assert a_session().is_alive()
     assert not a_session(started="1").is_alive()  # the pid was given to another process
     assert not a_session(pid=2**22 + 1).is_alive()  # above the kernel's highest pid
+
+
+def test_a_record_of_an_older_bridge_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(a_session(kubeconfig="/k"))
+    (file,) = tmp_path.glob("*.json")
+    older = json.loads(file.read_text())
+    del older["kubeconfig"]
+    file.write_text(json.dumps(older))
+    assert store.sessions() == [a_session()]
+
+
+def test_a_record_of_a_newer_bridge_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    """Else `bridge restore` and the watchdog of the older one would not see the session at all."""
+    store = Store(tmp_path)
+    store.write(a_session())
+    (file,) = tmp_path.glob("*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "field_of_tomorrow": {"a": 1}}))
+    assert store.sessions() == [a_session()]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "1", '"text"', "{}", '["a"]', b"\xff\xfe"])
+def test_anything_else_is_no_session(tmp_path: Path, content: str | bytes) -> None:
+    (tmp_path / "odd.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert Store(tmp_path).sessions() == []
+
+
+@given(
+    st.fixed_dictionaries(
+        {name: st.text() for name in ("context", "server", "namespace", "started")},
+        optional={"target": st.none() | st.text(), "undo": st.none() | st.text(), "kubeconfig": st.none() | st.text()},
+    )
+)
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]) -> None:
+    store, session = Store(tmp_path_factory.mktemp("store")), a_session(**changes)
+    store.write(session)
+    assert store.sessions() == [session]
+
+
+def test_a_process_that_has_ended_but_was_not_waited_for_is_dead() -> None:
+    """A bridge that was killed stays a zombie while its parent is busy."""
+    child = subprocess.Popen(["true"])
+    try:
+        started = process_start(child.pid)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process_start(child.pid) is None
+        assert not a_session(pid=child.pid, started=started or "1").is_alive()
+    finally:
+        child.wait()

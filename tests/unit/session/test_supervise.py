@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 
-from bridge.session.inbox import Exited, Happened, Inbox, SessionOver, SignalCame
-from bridge.session.supervise import GRACE, Kill, PassOn, Watch, supervise
+from bridge.session.inbox import Exited, Happened, Inbox, Ready, SessionOver, SignalCame
+from bridge.session.supervise import GRACE, Kill, PassOn, Watch, act, supervise, wait_until_ready
 
 INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
 
@@ -94,3 +95,60 @@ def test_a_session_that_is_over_is_renewed_and_the_process_goes_on() -> None:
 
 def test_a_session_that_can_not_be_renewed_ends_the_process() -> None:
     assert supervised(SessionOver("taken"), Exited(143), renews=False) == (143, ["renew taken", signal.SIGTERM])
+
+
+def test_that_the_session_is_over_can_be_told_twice_without_a_kill() -> None:
+    """The guard says that it restores, and then that it has: the process keeps its time to end."""
+    over = SessionOver("restoring")
+    watch = Watch(at_terminal=True)
+    assert actions(watch, (0, over), (0.1, over), (5, over), (9, over)) == [PassOn(signal.SIGTERM), None, None, None]
+
+
+def test_a_process_that_ends_already_is_not_swapped_again() -> None:
+    assert supervised(TERM, SessionOver("restored"), Exited(143)) == (143, [signal.SIGTERM])
+
+
+def test_ctrl_c_after_the_session_is_over_still_kills_in_the_end() -> None:
+    assert actions(Watch(at_terminal=False), (0, SessionOver("taken")), (2, TERM)) == [PassOn(signal.SIGTERM), Kill()]
+
+
+def waited(*happened: Happened, renews: bool = True, patience: float = 60) -> tuple[int | None, list[object]]:
+    """As `supervised`, until the process accepts."""
+    inbox, recorder = Inbox(), Recorder()
+    for each in happened:
+        inbox.put(each)
+
+    def renew(over: SessionOver) -> bool:
+        recorder.heard.append(f"renew {over.reason}")
+        return renews
+
+    code = wait_until_ready(recorder, inbox, recorder, at_terminal=False, patience=patience, renew=renew)
+    return code, recorder.heard
+
+
+def test_waiting_ends_when_the_process_accepts_or_has_ended() -> None:
+    assert waited(Ready()) == (None, [])
+    assert waited(Exited(7), Ready()) == (7, [])
+    assert waited(INT, Ready()) == (None, [signal.SIGINT])
+
+
+def test_a_session_that_is_over_before_the_process_accepts_is_renewed() -> None:
+    assert waited(SessionOver("restored"), Ready()) == (None, ["renew restored"])
+    assert waited(SessionOver("taken"), Exited(143), renews=False) == (143, ["renew taken", signal.SIGTERM])
+
+
+def test_a_process_that_takes_long_to_accept_is_remarked_on_once() -> None:
+    inbox, recorder = Inbox(), Recorder()
+    other = threading.Timer(0.05, lambda: inbox.put(Ready()))
+    other.start()
+    assert wait_until_ready(recorder, inbox, recorder, at_terminal=True, patience=0, renew=lambda _: True) is None
+    other.join()
+    (remark,) = recorder.heard
+    assert "does not accept connections yet" in str(remark)
+
+
+def test_a_process_that_does_not_end_in_time_is_killed() -> None:
+    recorder = Recorder()
+    act(Kill(), recorder, recorder)
+    act(None, recorder, recorder)
+    assert recorder.heard == ["the process did not end in time: it is killed", "end"]
