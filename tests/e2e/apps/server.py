@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import urllib.request
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -50,6 +51,16 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
+    def finish(self) -> None:
+        """Answer what the kernel has accepted for us already: closing the listener would reset that."""
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                connection, address = self.socket.accept()
+                connection.setblocking(True)
+                self.process_request(connection, address)
+        self.server_close()
+
 
 def main() -> None:
     port, delay = int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
@@ -60,7 +71,7 @@ def main() -> None:
     print(f"serving pid={os.getpid()} port={port}", flush=True)
     try:
         server.serve_forever(poll_interval=0.05)
-        server.server_close()
+        server.finish()
         threading.Event().wait(0.2)
     except KeyboardInterrupt:
         sys.exit(130)
