@@ -195,7 +195,12 @@ def started(
     try:
         yield process
     finally:
-        process.kill()  # its process 1 goes with it (--kill-child), and with that everything in the namespace
+        # With its process 1 goes everything in the namespace. --kill-child does not see to that: the kernel forgets the
+        # signal for a parent's death where a process changes its uid (prctl(2), PR_SET_PDEATHSIG).
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in children(process.pid):
+                os.kill(child, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
