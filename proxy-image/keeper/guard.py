@@ -62,8 +62,8 @@ def main(arguments: list[str]) -> int:
             api = Api(os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"]), options.guard)
         except KeyError as error:
             post.give_up(f"the container has no variable {error.args[0]}, which says where the API server is")
-        except (OSError, ValueError) as error:
-            post.give_up(f"its orders can't be read: {error}")
+        except (OSError, ValueError):
+            post.give_up("its orders can't be read")
         Guard(orders, api, post).run()
     return 0
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 
 from bridge.wire import messages
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
@@ -133,6 +134,20 @@ def test_without_an_account_it_says_so_and_is_no_process(control):
         assert proxy.guard_pid == 0
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"environ": {}}, "the container has no variable KUBERNETES_SERVICE_HOST, which says where the API server is"),
+        ({"orders": '{"version": 3}'}, "its orders can't be read"),
+    ],
+)
+def test_a_guard_that_cannot_begin_says_why_once(control, told, expected):
+    with running_proxy(**{"orders": orders().render(), **account(1), **told}) as proxy:
+        live = control(proxy)
+        assert guard_of(live) == Guard(GuardState.UNARMED, expected)
+        assert proxy.guard_pid
+
+
 # -- watching ----------------------------------------------------------------------------------------------------------
 def test_heartbeats_keep_it_from_restoring_and_show_on_the_lease(control):
     cluster, stamps = Cluster(), set()
@@ -241,7 +256,7 @@ def test_it_goes_on_when_the_api_server_is_back(control):
         cluster.refuses = lambda method, path: away
         assert guard_of(live).state is GuardState.RESTORING
         tries = len(cluster.asked)
-        cluster.wait_for(lambda: len(cluster.asked) > tries + 6)
+        cluster.wait_for(lambda: len(cluster.asked) > tries + 3)
         oops = status(500, "InternalError", "etcd is away")
         cluster.refuses = lambda method, path: (method, path) == ("PATCH", TARGET) and oops
         cluster.wait_for(lambda: cluster.asked[-4:].count(("PATCH", TARGET)) == 2)

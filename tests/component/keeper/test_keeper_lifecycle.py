@@ -64,7 +64,7 @@ def test_a_laptop_is_told_of_the_end_and_ends_it_by_leaving(ssh, control):
             assert live.hears() == messages.Pong(1)
         left = time.monotonic()
         assert proxy.process.wait(5) == 0
-        assert time.monotonic() - left < 1
+        assert time.monotonic() - left < 5
 
 
 def test_a_laptop_that_does_not_leave_is_waited_for_so_long_and_no_longer(control):
@@ -74,7 +74,7 @@ def test_a_laptop_that_does_not_leave_is_waited_for_so_long_and_no_longer(contro
         proxy.terminate()
         assert heard_last(live) == [messages.Ending()]
         assert proxy.process.wait(5) == 0
-        assert 1 <= time.monotonic() - told < 2
+        assert 1 <= time.monotonic() - told < 5
 
 
 def test_a_laptop_that_leaves_soon_does_not_cut_the_lingering_short(control):
@@ -84,7 +84,7 @@ def test_a_laptop_that_leaves_soon_does_not_cut_the_lingering_short(control):
         proxy.terminate()
         live.close()
         assert proxy.process.wait(5) == 0
-        assert 1 <= time.monotonic() - told < 2
+        assert 1 <= time.monotonic() - told < 5
 
 
 def test_a_laptop_of_before_is_not_told_of_the_end_and_not_waited_for(control):
@@ -94,7 +94,7 @@ def test_a_laptop_of_before_is_not_told_of_the_end_and_not_waited_for(control):
         proxy.terminate()
         assert heard_last(live) == []
         assert proxy.process.wait(5) == 0
-        assert 1 <= time.monotonic() - told < 2
+        assert 1 <= time.monotonic() - told < 5
 
 
 def test_told_twice_it_ends_at_once(control):

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from bridge.wire import messages
 from bridge.wire.messages import (
     Decoder,
+    Ending,
+    Guard,
+    GuardState,
     Hello,
     LineBuffer,
     LineTooLong,
@@ -54,6 +57,8 @@ all_messages = st.one_of(
     st.builds(Ping, ids),
     st.builds(Pong, ids),
     st.builds(Refused, texts),
+    st.builds(Guard, st.sampled_from(GuardState), texts),
+    st.just(Ending()),
 )
 
 
@@ -135,6 +140,17 @@ def test_the_spelling_of_the_first_version_stays():
     assert parse(b'{"op":"refused","reason":"no"}') == Refused("no")
 
 
+def test_the_spelling_of_the_second_version_stays():
+    assert parse(b'{"op":"ending"}') == Ending()
+    for state in ("armed", "unarmed", "restoring", "restored", "taken"):
+        guard = Guard(GuardState[state.upper()], "why")
+        assert parse(b'{"op":"guard","state":"%s","reason":"why"}' % state.encode()) == guard
+
+
+def test_a_laptop_tells_that_its_session_is_over_by_how_the_reason_begins():
+    assert messages.OVER_REASONS == ("restoring", "restored", "taken")
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -156,6 +172,8 @@ def test_the_spelling_of_the_first_version_stays():
         b'{"op":"listening","ports":[65536]}',
         b'{"op":"listening","ports":"80"}',
         b'{"op":"hello","version":1}',
+        b'{"op":"guard","state":"asleep","reason":""}',
+        b'{"op":"guard","state":"armed"}',
     ],
 )
 def test_what_is_no_message_is_a_wire_error(line):
