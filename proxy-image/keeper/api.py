@@ -4,6 +4,7 @@
     MissingRight    401, 403
     NotFound        404
     Conflict        409: what was read has changed meanwhile; read it again
+    Rejected        400, 422: we may, but it won't have this; also a webhook that knows no dry runs
     ApiError        the others
 
 Any request may be sent twice (an answer that is lost is not known to be): patches carry the resourceVersion that they
@@ -46,7 +47,11 @@ class Conflict(ApiError):
     """The object is not as it was read."""
 
 
-_ERRORS = {401: MissingRight, 403: MissingRight, 404: NotFound, 409: Conflict}
+class Rejected(ApiError):
+    """We may ask for it, but it is not done."""
+
+
+_ERRORS = {400: Rejected, 422: Rejected, 401: MissingRight, 403: MissingRight, 404: NotFound, 409: Conflict}
 
 
 class Api:

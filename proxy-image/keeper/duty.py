@@ -92,6 +92,12 @@ def standing(workload: Object, known: UndoRecord) -> Standing:
     return Standing.OURS if record.session == known.session else Standing.ANOTHERS
 
 
+def holder_on(workload: Object) -> str:
+    """Return who holds the target by the record on it, ``user@laptop``."""
+    record = record_of(workload)
+    return record.holder if record else "nobody"
+
+
 def speaks_for(item: Object, session: str) -> bool:
     """Tell whether a Lease or a Service (as just read) says that the session was not ended."""
     return is_ours(item, session) or widen_patch(item, session) is not None

@@ -30,7 +30,7 @@ from bridge.wire.orders import Orders
 from bridge.wire.undo import UndoRecord, as_read, is_rolled_out, replicas_of, widen_patch
 
 from . import duty
-from .api import Api, ApiError, Conflict, MissingRight, NotFound, Unreachable
+from .api import Api, ApiError, Conflict, MissingRight, NotFound, Rejected, Unreachable
 from .options import parse
 
 T = TypeVar("T")
@@ -187,8 +187,8 @@ class Guard:
                 self._try(right)
             except MissingRight as error:
                 raise MissingRight(duty.missing(right, str(error))) from error
-            except (NotFound, Conflict):
-                continue  # it may: the right is looked at before the object
+            except (NotFound, Conflict, Rejected):
+                continue  # it may: the right is looked at before the object, and before webhooks, which refuse dry runs
 
     def _try(self, right: duty.Right) -> None:
         match right.verb:
@@ -211,7 +211,7 @@ class Guard:
             case duty.Standing.NOBODYS:
                 self._over = duty.over(self._orders)
             case duty.Standing.ANOTHERS:
-                self._tell(GuardState.TAKEN, duty.taken(self._orders, "another session"))
+                self._tell(GuardState.TAKEN, duty.taken(self._orders, duty.holder_on(workload)))
 
     # -- renewing ------------------------------------------------------------------------------------------------------
     def _renew(self) -> float:

@@ -99,6 +99,14 @@ def test_rights_that_come_into_force_a_moment_later_are_waited_for(control):
         assert guard_of(control(proxy)) == Guard(GuardState.ARMED)
 
 
+def test_a_webhook_that_knows_no_dry_runs_does_not_keep_it_from_being_armed(control):
+    cluster = Cluster()
+    words = status(400, "BadRequest", 'admission webhook "x" does not support dry run')
+    cluster.refuses = lambda method, path: (method, path) == ("PATCH", TARGET) and words
+    with guarded_proxy(cluster, orders(grace=LONG)) as proxy:
+        assert guard_of(control(proxy)) == Guard(GuardState.ARMED)
+
+
 def test_a_target_that_is_gone_does_not_keep_it_from_being_armed(control):
     cluster = Cluster()
     cluster.remove(TARGET)
@@ -185,7 +193,7 @@ def test_who_has_lost_the_target_restores_nothing_and_removes_what_is_its_own(co
     bobs = replace(RECORD, session="bobs", holder="bob@desk").render()
     cluster.put(TARGET, {"annotations": {UNDO_ANNOTATION: bobs}}, {"replicas": 0})
     with guarded_proxy(cluster, orders(grace=1)) as proxy:
-        assert guard_of(control(proxy)).state is GuardState.TAKEN
+        assert guard_of(control(proxy)) == Guard(GuardState.TAKEN, "deployment/tasks is held by bob@desk now")
         cluster.wait_for(lambda: not cluster.is_there(ROOT))
     assert cluster.get(TARGET)["spec"]["replicas"] == 0
     assert cluster.get(TARGET)["metadata"]["annotations"] == {UNDO_ANNOTATION: bobs}
