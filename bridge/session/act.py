@@ -114,8 +114,7 @@ class Action:
         upkeep = self._loop.submit(self._upkeep.run(grace=self._request.grace))
         socket = self._loop.submit(self._served())
         try:
-            self._swap.claim()
-            self._swap.create()
+            self._swap.begin()
             yield
         finally:
             upkeep.cancel()
@@ -246,8 +245,7 @@ class Action:
             self._swap.undo()
             self._swap = self._new_swap()
             self._guarding.begin()
-            self._swap.claim()
-            self._swap.create()
+            self._swap.begin()
             tie = self._first_tie(self._swap)
             self._loop.run(self._lifeline.hold(tie))
             network = _network(tie.keeper.report)

@@ -26,6 +26,7 @@ from bridge.logs import register_secret
 from bridge.plan.names import ID_BYTES, session_id
 from bridge.plan.protection import Protection
 from bridge.session.examine import examine, original_environment
+from bridge.session.housekeeping import clear_up
 from bridge.session.intend import Credentials, intend
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
@@ -50,6 +51,7 @@ def run(request: RunRequest, narrator: Narrator) -> int:
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
             with signals.interruptible():
                 situation = examine(cluster, request, narrator)
+                clear_up(cluster)
             box.ready()  # it had the time; a laptop that can't have one is told before anything changes
             from bridge.session.act import Around
             from bridge.session.swap import Means

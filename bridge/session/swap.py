@@ -1,7 +1,7 @@
 """A swap: what one claim changes in the cluster, step by step, and its way back.
 
-    claim      undo record on disk -> Secret, the root of all objects -> Lease -> undo record on the target
-    create     the keeper's account and rights, and the proxy pod
+    begin      undo record on disk -> Secret, the root of all objects
+               -> at once: proxy pod, the keeper's account and rights; Lease, then undo record on the target
     take       Services narrowed to the proxy pod -> the original scaled down to what is left of it
     undo       the original up again and Ready -> Services widened -> proxy pod and all other objects gone -> Lease
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.cluster.errors import ApiError
 from bridge.errors import BridgeError
+from bridge.plan.objects import name_of
 from bridge.session import traffic
 from bridge.session.changes import (
     PATIENCE,
@@ -85,10 +86,10 @@ class Swap:
         self.keys = keys
         self.token = token
         self._target = Target(means.cluster, plan.record) if plan.record else None
-        self._root: Object | None = None
+        self._begun = False
+        """Whether there may be something of it in the cluster."""
         self.taken = False
         """Whether the cluster's traffic was, or is being, led here."""
-        self._pod = ""
         self._undone = False
         self._ending = threading.Lock()
         """Held while Services are narrowed or it is decided that they are no more: upkeep works in another thread."""
@@ -96,34 +97,42 @@ class Swap:
         """Whether its end has begun."""
 
     # ---- in -------------------------------------------------------------------------------------------------------
-    def claim(self) -> None:
-        """Make the target ours. TargetError when it is somebody else's by now."""
+    def begin(self) -> None:
+        """Make the target ours, and the proxy pod. TargetError when the target is somebody else's by now.
+
+        Both at once: the sooner there is a keeper, the less can be left behind by a laptop that dies now.
+        """
         plan, cluster = self.plan, self._cluster
         self._record()
         reached("recorded")
-        self._root = create_root(cluster, plan.secret)
+        self._begun = True  # before it is: the answer may get lost
+        try:
+            root = create_root(cluster, plan.secret)
+        except ApiError as error:
+            self._begun = error.status >= 500  # else it was refused: there is nothing
+            raise
         reached("rooted")
+        _, refusal = cluster.gather(
+            lambda: self._claim(root), lambda: create_objects(cluster, root, plan.proxy.replica_set, plan.guard)
+        )
+        if refusal:
+            self._narrator.warn(f"the keeper gets no rights of its own: {refusal}")
+        reached("created")
+
+    def _claim(self, root: Object) -> None:
+        plan = self.plan
         if plan.lease:
-            claim_lease(cluster, plan.lease, self._root, replacing=plan.replacing)
+            claim_lease(self._cluster, plan.lease, root, replacing=plan.replacing)
         reached("leased")
         if self._target:
             self._target.claim(replacing=plan.replacing)
         reached("claimed")
-
-    def create(self) -> None:
-        """Create the proxy pod, and what guards it."""
-        assert self._root is not None
-        refusal = create_objects(self._cluster, self._root, self.plan.proxy.replica_set, self.plan.guard)
-        if refusal:
-            self._narrator.warn(f"the keeper gets no rights of its own: {refusal}")
-        reached("created")
 
     def take(self, pod: str) -> None:
         """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out."""
         if self._target is None:
             return
         self.taken = True
-        self._pod = pod
         self._narrow(pod)
         reached("narrowed")
         left = self._request.left
@@ -183,9 +192,9 @@ class Swap:
         with self._ending:
             self.ended = True
         with self._saying_how_to_finish():
-            if self._target and self._root:
+            if self._target and self._begun:
                 self._put_back(self._target, parting)
-            if self._root:
+            if self._begun:
                 self._remove(parting)
             if self.plan.lease:
                 release_lease(self._cluster.patient(PATIENCE), self.plan.lease["metadata"]["name"], self.plan.session)
@@ -207,7 +216,8 @@ class Swap:
             parting.hand_over(address_of_original(self._cluster, workload))
         traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
         if back:
-            traffic.wait_until_sent_to_others(self._cluster, self.plan.services, self._pod, self._narrator)
+            proxies = name_of(self.plan.proxy.replica_set)
+            traffic.wait_until_sent_to_others(self._cluster, self.plan.services, proxies, self._narrator)
         reached("widened")
 
     def _lost_record(self) -> UndoRecord | None:

@@ -75,9 +75,16 @@ def wait_until_sent_to(
     return _wait_for_endpoints(cluster, services, arrived, narrator)
 
 
-def wait_until_sent_to_others(cluster: Cluster, services: Sequence[str], pod: str, narrator: Narrator) -> bool:
-    """Wait until each Service sends to others than the pod; say whether it does by now."""
-    return _wait_for_endpoints(cluster, services, lambda ready: bool(ready - {pod}), narrator)
+def wait_until_sent_to_others(cluster: Cluster, services: Sequence[str], proxies: str, narrator: Narrator) -> bool:
+    """Wait until each Service sends to others than the pods of the ReplicaSet ``proxies``; say whether it does by now.
+
+    By its name, not the pod's: that one may have been replaced meanwhile.
+    """
+
+    def arrived(ready: frozenset[str]) -> bool:
+        return any(not pod.startswith(f"{proxies}-") for pod in ready)
+
+    return _wait_for_endpoints(cluster, services, arrived, narrator)
 
 
 def settle(cluster: Cluster) -> None:

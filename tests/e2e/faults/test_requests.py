@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
-from tests.e2e.faults.traffic import traffic
-from tests.e2e.running import SERVER, assert_restored, bridge, spec_of
+from tests.e2e.faults.guarantees import Guarantees, tries
+from tests.e2e.running import SERVER, bridge
 
 if TYPE_CHECKING:
-    from tests.cluster.access import AnyLaptop, Kubectl
+    from tests.e2e.faults.conftest import Stage
+
+RESTARTING = f"""
+trap 'kill $P; exit 0' TERM
+python {SERVER} 8080 & P=$!
+sleep 3
+kill $P; wait $P
+python {SERVER} 8080 & P=$!
+wait $P
+wait $P
+"""
+"""A process that is restarted once, as by an edit: nobody listens in between."""
 
 
-def test_no_request_fails_across_swap_restart_and_restore(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
-    before = spec_of(kubectl)
-    twice = f"python {SERVER} 8080 & P=$!; trap 'kill $P; exit 0' TERM; sleep 3; kill $P; wait $P; python {SERVER} 8080 & P=$!; wait $P; wait $P"
-    with traffic(kubectl) as meter:
-        for _ in range(6):
-            with bridge(laptop, shop, "-s", "web", "sh", "-c", twice) as session:
+def test_no_request_fails_across_swap_restart_and_restore(stage: Stage, guarantees: Guarantees) -> None:
+    row = guarantees.row(
+        "swap, restart of the process, Ctrl-C and restore, one after another", who="bridge", bound="0 failed"
+    )
+    with stage.traffic() as meter:
+        for _ in range(tries(3, 20)):
+            with bridge(stage.laptop, stage.namespace, "-s", "web", "sh", "-c", RESTARTING) as session:
                 session.swapped()
-                meter.wait_for("laptop pid=")
                 session.out.wait_for(r"serving.*\n(.*\n)*.*serving", 20)
+                meter.wait_for("laptop pid=")
+                ended = time.monotonic()
                 session.process.send_signal(signal.SIGTERM)
                 session.wait()
-                print(session.err.text)
-            assert_restored(kubectl, before)
-    print(meter)
-    assert meter.failed("new") == []
+            stage.assert_restored()
+            row.back.append(meter.look().answered_by("version=1")[-1].ended - ended)
+    row.sent, row.failed = len(meter.of("new")), len(meter.failed("new"))
+    assert meter.failed("new") == [], meter
+
+
+def test_no_request_fails_with_the_original_kept(stage: Stage, guarantees: Guarantees) -> None:
+    row = guarantees.row("the same with --keep-original", who="bridge", bound="0 failed")
+    with stage.traffic() as meter:
+        for _ in range(tries(1, 10)):
+            with stage.session("--keep-original") as session:
+                meter.wait_for("laptop pid=")
+                ended = time.monotonic()
+                session.process.send_signal(signal.SIGTERM)
+                session.wait()
+            stage.assert_restored()
+            row.back.append(meter.look().first_success_after(ended).ended - ended)
+    row.sent, row.failed = len(meter.of("new")), len(meter.failed("new"))
+    assert meter.failed("new") == [], meter

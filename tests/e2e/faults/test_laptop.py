@@ -1,0 +1,218 @@
+"""The laptop's side dies, stops, or is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.faults.conftest import FIRST_NODE, Stage, Watch
+from tests.e2e.faults.guarantees import Guarantees, tries
+from tests.e2e.running import PROGRAM, SERVER, Bridge, bridge, eventually, left, spec_of
+from tests.e2e.workloads import deployment, manifest, service
+
+if TYPE_CHECKING:
+    from tests.cluster.access import AnyLaptop, Cluster, Kubectl
+    from tests.cluster.laptop import Laptop
+
+GRACE = 5
+STARTUP = 3.0
+"""Seconds that the original may take to start, on a machine that does all this at once; alone it takes one."""
+STEPS = ["rooted", "leased", "claimed", "created", "connected", "started", "ready", "narrowed", "scaled", "swapped"]
+ENDING = ["put back", "widened"]
+
+
+def test_a_killed_bridge_is_put_back_by_its_watchdog(stage: Stage, guarantees: Guarantees) -> None:
+    bound = STARTUP + 5
+    row = guarantees.row("kill -9 of bridge", who="watchdog", bound=f"{bound:g} s")
+    for _ in range(tries(1, 10)):
+        with stage.traffic() as meter, stage.session() as session:
+            watch = Watch(meter, row)
+            meter.wait_for("laptop pid=")
+            watch.now()
+            watchdog = session.watchdog()
+            session.kill()
+            watch.healthy_again("version=1", within=bound)
+            watchdog.wait(60)
+        watch.count()
+        stage.assert_restored()
+
+
+def test_a_laptop_that_is_gone_is_put_back_by_the_keeper(stage: Stage, guarantees: Guarantees) -> None:
+    bound = GRACE + STARTUP + 5
+    row = guarantees.row(f"kill -9 of all on the laptop (--grace {GRACE})", who="keeper", bound=f"{bound:g} s")
+    for _ in range(tries(1, 10)):
+        with stage.traffic() as meter, stage.session("--grace", str(GRACE)) as session:
+            watch = Watch(meter, row)
+            session.err.wait_for("protection: keeper", 20)
+            meter.wait_for("laptop pid=")
+            watch.now()
+            session.kill_all()
+            watch.healthy_again("version=1", within=bound)
+        watch.count()
+        stage.assert_restored()
+
+
+@pytest.mark.parametrize("step", [*STEPS, *ENDING])
+def test_it_is_put_back_whatever_step_the_laptop_died_at(stage: Stage, step: str) -> None:
+    with bridge(
+        stage.laptop,
+        stage.namespace,
+        "--grace",
+        str(GRACE),
+        "-s",
+        "web",
+        "python",
+        SERVER,
+        "8080",
+        env={"BRIDGE_STOP_AT": step},
+    ) as session:
+        if step in ENDING:
+            session.swapped()
+            session.process.send_signal(signal.SIGTERM)
+        _wait_until_stopped(session)
+        session.kill_all()
+    eventually(lambda: str(ready(stage.kubectl)), "True", GRACE + STARTUP + 5)
+    if step == "rooted":  # nobody but the laptop's disk knows the one Secret that there is
+        assert stage.laptop.run([PROGRAM, "restore", "-n", stage.namespace]).returncode == 0
+    stage.assert_restored()
+
+
+def _wait_until_stopped(session: Bridge) -> None:
+    deadline = time.monotonic() + 60
+    while not _is_stopped(session):
+        assert time.monotonic() < deadline, session.err.text
+        time.sleep(0.02)  # noqa: TID251  # nobody tells that a process has stopped
+
+
+def _is_stopped(session: Bridge) -> bool:
+    import psutil
+
+    return psutil.Process(session.process.pid).status() == psutil.STATUS_STOPPED
+
+
+def ready(kubectl: Kubectl, name: str = "deployment/web") -> bool:
+    """Whether the original serves: Ready, and its Service selects it."""
+    found = kubectl.json("get", name)
+    selector = kubectl.json("get", "service/web")["spec"]["selector"]
+    wanted = found["spec"]["replicas"]
+    return wanted == found["status"].get("readyReplicas", 0) > 0 and "bridge.internal/session" not in selector
+
+
+# ---- at random moments ---------------------------------------------------------------------------------------------
+LANES = 3
+
+
+def test_it_is_put_back_whenever_all_of_the_laptop_is_killed(
+    laptop: AnyLaptop, cluster: Cluster, guarantees: Guarantees
+) -> None:
+    """Kills at random moments, several sessions at once, each in a namespace of its own."""
+    bound = GRACE + STARTUP + 5
+    row = guarantees.row(
+        f"kill -9 of all on the laptop, at random moments (--grace {GRACE})", who="keeper", bound=f"{bound:g} s"
+    )
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    kills = [moments.uniform(0.2, 6.0) for _ in range(tries(12, 102))]
+    with ThreadPoolExecutor(LANES) as lanes:
+        for took in lanes.map(lambda number: _lane(laptop, cluster, number, kills[number::LANES], bound), range(LANES)):
+            row.back += took
+
+
+def _lane(laptop: AnyLaptop, cluster: Cluster, number: int, kills: list[float], bound: float) -> list[float]:
+    namespace = f"kills-{number}-{random.randrange(2**32):08x}"
+    cluster.kubectl("create", "namespace", namespace)
+    kubectl = cluster.kubectl.within(namespace)
+    try:
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+        kubectl.apply(manifest(deployment(nodeSelector=FIRST_NODE), service()))
+        kubectl.rollout("deployment/web")
+        before = spec_of(kubectl)
+        return [_killed_after(laptop, kubectl, namespace, before, moment, bound) for moment in kills]
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _killed_after(
+    laptop: AnyLaptop, kubectl: Kubectl, namespace: str, before: object, moment: float, bound: float
+) -> float:
+    with bridge(laptop, namespace, "--grace", str(GRACE), "-s", "web", "python", SERVER, "8080") as session:
+        time.sleep(moment)  # noqa: TID251  # the moment is what is tried
+        session.kill_all()
+        died = time.monotonic()
+        eventually(lambda: str(ready(kubectl)), "True", bound)
+        took = time.monotonic() - died
+        eventually(lambda: _only_a_secret(left(kubectl)), "True", 30)
+        if left(kubectl):  # killed before there was a keeper: see session/housekeeping
+            assert laptop.run([PROGRAM, "restore", "-n", namespace]).returncode == 0
+        eventually(lambda: str(left(kubectl)), "[]", 30)
+        assert spec_of(kubectl) == before
+    return took
+
+
+def _only_a_secret(names: list[str]) -> str:
+    return str(names == [] or (len(names) == 1 and names[0].startswith("secret/")))
+
+
+# ---- not dead, but away --------------------------------------------------------------------------------------------
+def test_a_bridge_that_was_stopped_for_longer_than_the_grace_time_swaps_again(
+    stage: Stage, guarantees: Guarantees
+) -> None:
+    row = guarantees.row(
+        f"SIGSTOP of bridge for 40 s, then SIGCONT (--grace {GRACE})", who="keeper, bridge", bound="15 s"
+    )
+    for _ in range(tries(1, 3)):
+        with stage.traffic(timeout=15) as meter, stage.session("--grace", str(GRACE)) as session:
+            watch = Watch(meter, row)
+            session.err.wait_for("protection: keeper", 20)
+            served = session.out.wait_for(r"serving pid=(\d+)", 20)[1]
+            session.process.send_signal(signal.SIGSTOP)
+            meter.wait_for("version=1", timeout=40)
+            time.sleep(40 - GRACE)  # noqa: TID251  # what the row says
+            watch.now()
+            session.process.send_signal(signal.SIGCONT)
+            watch.healthy_again(f"laptop pid={served}", within=15)
+            session.process.send_signal(signal.SIGTERM)
+            session.wait()
+        watch.count()
+        stage.assert_restored()
+
+
+def test_a_disk_that_is_full_stops_a_session_before_anything_changes(stage: Stage, local_laptop: Laptop) -> None:
+    full = "/tmp/full"  # on the laptop, whose /tmp is its own
+    local_laptop.run(["mkdir", "-p", full], as_root=True, check=True)
+    local_laptop.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs", full], as_root=True, check=True)
+    try:
+        local_laptop.run(["sh", "-c", f"dd if=/dev/zero of={full}/rest bs=4k count=1"], check=True)
+        done = local_laptop.run(
+            [PROGRAM, "run", "-n", stage.namespace, "-s", "web", "true"], env={"XDG_STATE_HOME": full}
+        )
+    finally:
+        local_laptop.run(["umount", full], as_root=True, check=True)
+    assert done.returncode != 0
+    assert "can't be written" in done.stderr or "can't be made" in done.stderr
+    assert "Traceback" not in done.stderr
+    stage.assert_restored()
+
+
+def test_a_laptop_whose_clock_is_an_hour_wrong_holds_and_restores_as_any_other(stage: Stage) -> None:
+    """Ages and claims go by the API server's clock: another laptop must see this session as alive."""
+    fake = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+    wrong = {"LD_PRELOAD": fake, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with stage.session("--grace", str(GRACE), env=wrong) as session:
+        session.err.wait_for("protection: keeper", 20)
+        time.sleep(GRACE * 2)  # noqa: TID251  # long enough for a wrong clock to matter
+        listed = stage.laptop.run([PROGRAM, "list", "-n", stage.namespace, "-o", "json"], env={"HOME": "/tmp"})
+        refused = stage.laptop.run([PROGRAM, "run", "-n", stage.namespace, "-s", "web", "true"], env=wrong)
+        session.process.send_signal(signal.SIGTERM)
+        session.wait()
+    assert '"alive"' in listed.stdout, listed
+    assert "already swapped by" in refused.stderr
+    stage.assert_restored()
+    assert json.loads(listed.stdout)["sessions"][0]["heartbeat_age"] < GRACE * 2

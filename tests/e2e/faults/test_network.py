@@ -1,0 +1,111 @@
+"""What is between the laptop and the proxy pod fails, and comes back."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster import components
+from tests.cluster.link import Link
+from tests.e2e.faults.conftest import Stage, Watch
+from tests.e2e.faults.guarantees import Guarantees, tries
+
+if TYPE_CHECKING:
+    from tests.cluster.settings import Settings
+
+BACK = 5.0
+"""Seconds from when the link is back until a request is answered."""
+GRACE = 30
+
+
+def _pid(session: object) -> str:
+    return session.out.wait_for(r"serving pid=(\d+)", 20)[1]  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("seconds", [5, 20])
+def test_a_link_that_is_cut_is_taken_up_again(
+    stage: Stage, settings: Settings, guarantees: Guarantees, seconds: int
+) -> None:
+    row = guarantees.row(
+        f"the laptop's link is cut for {seconds} s; from its return", who="bridge", bound=f"{BACK:g} s"
+    )
+    for _ in range(tries(1, 5)):
+        with stage.traffic(timeout=seconds + 20) as meter, stage.session() as session:
+            watch, process = Watch(meter, row), _pid(session)
+            meter.wait_for("laptop pid=")
+            with Link(settings).is_cut():
+                time.sleep(seconds)  # noqa: TID251  # what the row says
+            watch.now()
+            watch.healthy_again(f"laptop pid={process}", within=BACK)
+            session.process.send_signal(signal.SIGTERM)
+            session.wait()
+        watch.count()
+        stage.assert_restored()
+
+
+def test_a_link_that_is_cut_for_longer_than_the_grace_time_ends_the_swap_and_begins_it_anew(
+    stage: Stage, settings: Settings, guarantees: Guarantees
+) -> None:
+    row = guarantees.row(
+        f"the link is cut for 60 s (--grace {GRACE}): the original answers", who="keeper", bound=f"{GRACE + 10} s"
+    )
+    again = guarantees.row("the same: the process answers again, from the link's return", who="bridge", bound="15 s")
+    for _ in range(tries(1, 2)):
+        with stage.traffic(timeout=15) as meter, stage.session("--grace", str(GRACE)) as session:
+            watch, process = Watch(meter, row), _pid(session)
+            session.err.wait_for("protection: keeper", 20)
+            meter.wait_for("laptop pid=")
+            with Link(settings).is_cut():
+                watch.now()
+                watch.healthy_again("version=1", within=GRACE + 10)
+                time.sleep(max(0.0, 60 - (time.monotonic() - watch.since)))  # noqa: TID251  # what the row says
+            back = Watch(meter, again)
+            back.now()
+            back.healthy_again(f"laptop pid={process}", within=15)
+            session.process.send_signal(signal.SIGTERM)
+            session.wait()
+        watch.count()
+        stage.assert_restored()
+
+
+def test_a_silent_black_hole_is_noticed_and_the_tunnel_rebuilt(
+    stage: Stage, settings: Settings, guarantees: Guarantees
+) -> None:
+    noticed = guarantees.row("black hole (packets dropped, no reset): noticed", who="bridge", bound="10 s")
+    row = guarantees.row("black hole for 15 s; from its end", who="bridge", bound=f"{BACK:g} s")
+    for _ in range(tries(1, 5)):
+        with stage.traffic(timeout=40) as meter, stage.session() as session:
+            watch, process = Watch(meter, row), _pid(session)
+            meter.wait_for("laptop pid=")
+            with Link(settings).is_black_hole():
+                began = time.monotonic()
+                session.err.wait_for("does not answer any more", 10)
+                noticed.back.append(time.monotonic() - began)
+                time.sleep(max(0.0, 15 - (time.monotonic() - began)))  # noqa: TID251  # what the row says
+            watch.now()
+            watch.healthy_again(f"laptop pid={process}", within=BACK)
+            session.process.send_signal(signal.SIGTERM)
+            session.wait()
+        watch.count()
+        stage.assert_restored()
+
+
+@pytest.mark.parametrize("component", ["kube-apiserver", "etcd"])
+def test_a_control_plane_that_restarts_costs_no_session(
+    stage: Stage, settings: Settings, guarantees: Guarantees, component: str
+) -> None:
+    row = guarantees.row(f"{component} is killed and starts again", who="bridge", bound="15 s")
+    for _ in range(tries(1, 5)):
+        with stage.traffic(timeout=30) as meter, stage.session() as session:
+            watch, process = Watch(meter, row), _pid(session)
+            meter.wait_for("laptop pid=")
+            watch.now()
+            components.restart(settings, component)
+            watch.healthy_again(f"laptop pid={process}", within=15)
+            session.process.send_signal(signal.SIGTERM)
+            session.wait()
+        watch.count()
+        stage.assert_restored()
