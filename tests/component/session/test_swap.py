@@ -1,0 +1,454 @@
+"""A swap and its way back, request by request, with an API server that can fail at each of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.cluster.errors import MissingRight
+from bridge.errors import BridgeError, ClusterError, TargetError
+from bridge.plan.lease import build_lease
+from bridge.plan.objects import labels_of
+from bridge.plan.undo import record_of
+from bridge.session import traffic
+from bridge.wire.marks import SESSION_LABEL
+from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
+from tests.component.session.world import LEASE, SERVICE, WEB, S, World
+from tests.unit.plan.worlds import deployment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.cluster import Cluster
+    from tests.component.cluster.apiserver import ApiServer
+
+
+def changes(kube: Kube) -> list[str]:
+    """The requests that change something, in order."""
+    return kube.asked("POST", "PATCH", "DELETE")
+
+
+# ---- in order ----------------------------------------------------------------------------------------------------
+def test_the_record_is_on_disk_before_anything_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        raise BridgeError("the undo record can't be written: disk full")
+
+    monkeypatch.setattr(world.store, "write", full)
+    with pytest.raises(BridgeError, match="disk full"):
+        world.swap().begin()
+    assert world.kube.log == []
+
+
+def test_a_claim_goes_from_the_secret_to_the_lease_to_the_record(world: World) -> None:
+    world.swap().begin()
+    assert changes(world.kube)[0] == "POST secrets"
+    claim = [line for line in changes(world.kube) if line in ("POST leases", "PATCH deployments/web")]
+    assert claim == ["POST leases", "PATCH deployments/web"]
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert (record.session, record.replicas, record.swapped) == (S, 2, False)
+    secret, lease = world.kube.objects[f"{SECRETS}/bridge-{S}"], world.kube.objects[LEASE]
+    assert lease["metadata"]["ownerReferences"][0]["uid"] == secret["metadata"]["uid"]
+    (local,) = world.store.sessions()
+    assert (local.session, local.target) == (S, "deployment/web")
+    assert world.replicas() == 2
+
+
+def test_the_account_is_there_before_its_token_and_the_role_before_its_binding(world: World) -> None:
+    swap = world.swap()
+    swap.begin()
+    made = world.kube.asked("POST")
+    assert made[0] == "POST secrets"
+    assert sorted(made[1:]) == sorted(
+        f"POST {each}" for each in ("leases", "serviceaccounts", "secrets", "replicasets", "roles", "rolebindings")
+    )
+    assert made.index("POST serviceaccounts") < made.index("POST secrets", 1)
+    assert made.index("POST roles") < made.index("POST rolebindings")
+    assert f"{PODS}/{world.proxy}" in world.kube.objects
+
+
+def test_services_are_narrowed_before_the_original_is_scaled_down(world: World) -> None:
+    swap = world.swap()
+    swap.begin()
+    begun = len(changes(world.kube))
+    swap.take(world.proxy)
+    assert changes(world.kube)[begun:] == ["PATCH services/web", "PATCH deployments/web"]
+    assert (world.selected(), world.replicas()) == (S, 0)
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert (record.swapped, record.replicas) == (True, 2)
+    (local,) = world.store.sessions()
+    assert local.undo == record.render()  # the disk knows the same
+
+
+def test_the_way_back_is_the_way_in_reversed(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    begun = len(changes(world.kube))
+    swap.undo()
+    back = changes(world.kube)[begun:]
+    assert back[:2] == ["PATCH deployments/web", "PATCH services/web"]
+    assert back[2] == f"DELETE replicasets/bridge-web-{S}"
+    assert f"DELETE secrets/bridge-{S}" in back
+    world.is_as_before()
+
+
+def test_the_original_is_ready_before_its_services_are_widened(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+
+    def look() -> None:
+        web = world.kube.objects[WEB]
+        seen.append((web["spec"]["replicas"], web["status"]["readyReplicas"], world.selected()))
+
+    seen: list[object] = []
+    world.kube.before("", look, times=40)
+    swap.undo()
+    order = list(dict.fromkeys(seen))
+    assert order == [(0, 0, S), (2, 2, S), (2, 2, None)]
+
+
+class Parted:
+    """What hangs on the proxy pod; notes when it was told what, and what was there then."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.heard: list[tuple[str, Any]] = []
+
+    def hand_over(self, original: str) -> None:
+        self.heard.append((f"hand over to {original}", (self.world.replicas(), self.world.selected())))
+
+    def begin(self) -> None:
+        self.heard.append(("begin", f"{PODS}/{self.world.proxy}" in self.world.kube.objects))
+
+    def finish(self) -> None:
+        self.heard.append(("finish", f"{PODS}/{self.world.proxy}" in self.world.kube.objects))
+
+
+def test_what_still_comes_is_handed_over_when_the_original_is_ready_and_not_yet_sent_to(world: World) -> None:
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    swap.undo(parted)
+    assert parted.heard == [("hand over to 10.0.0.9", (2, S)), ("begin", True), ("finish", False)]
+    swap.undo(parted)  # once more does nothing
+    assert len(parted.heard) == 3
+
+
+def test_a_proxy_pod_that_was_replaced_meanwhile_does_not_pass_for_the_original(world: World) -> None:
+    """Else the proxy pod would go before the Service sends to the original."""
+    swap = world.swap()
+    world.whole(swap)
+    slices = "/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices"
+    name = f"bridge-web-{S}-z9z9z"
+    endpoint = {"targetRef": {"kind": "Pod", "name": name}, "conditions": {"ready": True}}
+    labels = {"kubernetes.io/service-name": "other"}
+    world.kube.put(slices, {"metadata": {"name": "other-1", "labels": labels}, "endpoints": [endpoint]})
+    proxies = swap.plan.proxy.replica_set["metadata"]["name"]
+    assert not traffic.wait_until_sent_to_others(world.cluster, ["other"], proxies, world.told)
+    swap.undo()
+
+
+# ---- variants ----------------------------------------------------------------------------------------------------
+def test_a_kept_original_is_not_scaled(api: ApiServer, client: Cluster, tmp_path: Path) -> None:
+    world = World(api, client, tmp_path, keep_original=True)
+    swap = world.swap()
+    world.whole(swap)
+    assert (world.replicas(), world.selected()) == (2, S)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_fallback_keeps_one_replica_which_stands_in(api: ApiServer, client: Cluster, tmp_path: Path) -> None:
+    world = World(api, client, tmp_path, fallback=True)
+    swap = world.swap()
+    world.whole(swap)
+    assert (world.replicas(), world.selected()) == (1, S)
+    assert swap.stand_in() == "10.0.0.9"
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_role_that_may_not_be_created_is_told_and_the_session_goes_on(world: World) -> None:
+    world.kube.forbidden = {"POST roles"}
+    swap = world.swap()
+    world.whole(swap)
+    (warning,) = world.told.said("warn")
+    assert warning.startswith("the keeper gets no rights of its own: ")
+    assert world.replicas() == 0
+    swap.undo()
+    world.is_as_before()
+
+
+def test_who_may_not_look_at_endpoints_swaps_all_the_same(world: World) -> None:
+    world.kube.forbidden = {"GET endpointslices"}
+    swap = world.swap()
+    world.whole(swap)
+    assert (world.replicas(), world.selected()) == (0, S)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_without_rights_to_leases_the_record_alone_is_the_claim(world: World) -> None:
+    from bridge.plan.access import Right
+
+    world.situation = world.situated(lacking=(Right("create", "coordination.k8s.io", "leases", "x"),))
+    swap = world.swap()
+    world.whole(swap)
+    assert not any("leases" in line for line in world.kube.log)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_session_without_target_makes_its_pod_and_removes_it(world: World) -> None:
+    world.situation = world.situated(workload=None)
+    swap = world.swap()
+    swap.begin()
+    swap.take("x")
+    assert world.replicas() == 2
+    assert any(own.startswith(REPLICA_SETS) for own in world.kube.objects)
+    swap.undo()
+    world.is_as_before()
+
+
+# ---- others ------------------------------------------------------------------------------------------------------
+def other_lease(world: World, *, silent_for: float = 0, session: str = "zzzz2345", **changes: Any) -> None:
+    lease = build_lease(
+        name="bridge-deployment-web", namespace="ns", session=session, holder="bob@desk", target="deployment/web",
+        grace=30, now=datetime.now(UTC) - timedelta(seconds=silent_for), takeover=False, protection="keeper",
+        **({"record": ""} | changes),
+    )  # fmt: skip
+    world.kube.put(LEASES, lease)
+
+
+def test_a_lease_that_another_holds_names_the_holder_and_nothing_stays(world: World) -> None:
+    other_lease(world)
+    swap = world.swap()
+    with pytest.raises(TargetError, match=r"deployment/web is already swapped by bob@desk"):
+        swap.begin()
+    swap.undo()
+    assert world.as_is() == world.before
+    assert labels_of(world.kube.objects[LEASE])[SESSION_LABEL] == "zzzz2345"
+    assert world.kube.of_session() == [LEASE]
+
+
+def test_a_lease_that_has_expired_is_taken(world: World) -> None:
+    other_lease(world, silent_for=60)
+    swap = world.swap()
+    swap.begin()
+    lease = world.kube.objects[LEASE]
+    assert labels_of(lease)[SESSION_LABEL] == S
+    assert lease["spec"]["leaseTransitions"] == 1
+    assert lease["metadata"]["ownerReferences"][0]["name"] == f"bridge-{S}"
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_lease_that_changes_while_it_is_taken_is_read_again(world: World) -> None:
+    other_lease(world, silent_for=60)
+    swap = world.swap()
+    world.kube.before("PATCH leases", lambda: world.kube.change(LEASE, {"metadata": {"labels": {"x": "y"}}}))
+    swap.begin()
+    assert world.kube.asked("PATCH leases") == ["PATCH leases/bridge-deployment-web"] * 2
+    assert labels_of(world.kube.objects[LEASE])[SESSION_LABEL] == S
+
+
+def test_an_expired_lease_whose_holder_comes_back_in_that_moment_stays_his(world: World) -> None:
+    other_lease(world, silent_for=60)
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    world.kube.before("PATCH leases", lambda: world.kube.change(LEASE, {"spec": {"renewTime": now}}))
+    swap = world.swap()
+    with pytest.raises(TargetError, match="bob@desk"):
+        swap.begin()
+    swap.undo()
+    assert labels_of(world.kube.objects[LEASE])[SESSION_LABEL] == "zzzz2345"
+
+
+def test_a_lease_that_goes_while_it_is_looked_at_is_made(world: World) -> None:
+    other_lease(world, silent_for=60)
+    world.kube.before("GET leases", lambda: world.kube.remove(LEASE))  # as its session ends
+    world.swap().begin()
+    assert labels_of(world.kube.objects[LEASE])[SESSION_LABEL] == S
+
+
+def test_a_lease_that_never_stands_still_is_given_up(world: World) -> None:
+    other_lease(world, silent_for=60)
+    others = {"metadata": {"labels": {"x": "y"}}}
+    world.kube.before("PATCH leases", lambda: world.kube.change(LEASE, others), times=40)
+    with pytest.raises(ClusterError, match="is being changed all the time"):
+        world.swap().begin()
+
+
+def test_a_target_that_changes_meanwhile_is_decided_on_again(world: World) -> None:
+    swap = world.swap()
+    swap.begin()
+    counts = iter((3, 4))
+    world.kube.before(
+        "PATCH deployments", lambda: world.kube.change(WEB, {"spec": {"replicas": next(counts)}}), times=2
+    )
+    swap.take(world.proxy)
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert record.replicas == 4  # the count of the moment in which it was taken out
+    (local,) = world.store.sessions()
+    assert local.undo == record.render()
+    swap.undo()
+    assert world.replicas() == 4
+
+
+def test_a_target_that_another_claims_first_is_refused_and_the_lease_given_back(world: World) -> None:
+    theirs = World.plan(world, "zzzz2345").record
+    assert theirs
+    patch = {"metadata": {"annotations": {"bridge.internal/undo": theirs.render()}}}
+    swap = world.swap()
+    world.kube.before("PATCH deployments", lambda: world.kube.change(WEB, patch))
+    with pytest.raises(TargetError, match="already swapped by ann@laptop"):
+        swap.begin()
+    swap.undo()
+    assert LEASE not in world.kube.objects
+    assert world.kube.of_session() == []
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert record.session == "zzzz2345"
+
+
+def test_a_target_that_was_made_anew_is_not_taken(world: World) -> None:
+    swap = world.swap()
+    world.kube.remove(WEB)
+    world.kube.put(DEPLOYMENTS, {**deployment(), "metadata": {"name": "web", "namespace": "ns", "uid": "other"}})
+    with pytest.raises(TargetError, match="deleted and made anew"):
+        swap.begin()
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_target_that_was_deleted_leaves_only_its_traces_to_remove(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    world.kube.remove(WEB)
+    swap.undo()
+    assert world.kube.of_session() == []
+    assert world.selected() is None
+
+
+def test_what_others_change_during_the_session_stays(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    world.kube.change(WEB, {"metadata": {"annotations": {"theirs": "1"}}, "spec": {"replicas": 5}})
+    world.kube.change(SERVICE, {"spec": {"selector": {"tier": "x"}}})
+    swap.undo()
+    web = world.kube.objects[WEB]
+    assert (web["spec"]["replicas"], web["metadata"]["annotations"]) == (5, {"theirs": "1"})
+    assert world.kube.objects[SERVICE]["spec"]["selector"] == {"app": "web", "tier": "x"}
+
+
+def test_a_service_that_was_widened_is_narrowed_again_until_the_end_has_begun(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    world.kube.change(SERVICE, {"spec": {"selector": {SESSION_LABEL: None}}})
+    swap.narrow_again(world.cluster, ["web"])
+    assert world.selected() == S
+    swap.undo()
+    swap.narrow_again(world.cluster, ["web"])
+    world.is_as_before()
+
+
+# ---- faults ------------------------------------------------------------------------------------------------------
+def way_in(world: World) -> list[tuple[str, int]]:
+    world.whole(world.swap())
+    return world.kube.steps()
+
+
+def way_back(world: World) -> list[tuple[str, int]]:
+    swap = world.swap()
+    world.whole(swap)
+    begun = len(world.kube.log)
+    swap.undo()
+    return world.kube.steps(begun)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["refused", "answer lost"])
+def test_a_failure_at_any_request_of_the_way_in_is_undone(
+    api: ApiServer, client: Cluster, tmp_path: Path, done: bool
+) -> None:
+    for step, number in way_in(World(api, client, tmp_path / "first")):
+        world = World(api, client, tmp_path / f"{step.replace('/', '-')}{number}")
+        swap = world.swap()
+        world.kube.fail(step, number, done=done)
+        with suppress(BridgeError):
+            world.whole(swap)
+        swap.undo()
+        world.is_as_before()
+
+
+def test_a_failure_at_any_request_of_the_way_back_is_made_up_for_by_another_try(
+    api: ApiServer, client: Cluster, tmp_path: Path
+) -> None:
+    failed = 0
+    for step, number in way_back(World(api, client, tmp_path / "first")):
+        world = World(api, client, tmp_path / f"{step.replace('/', '-')}{number}")
+        swap = world.swap()
+        world.whole(swap)
+        world.kube.fail(step, number)
+        errors: list[BridgeError] = []
+        try:
+            swap.undo()
+        except BridgeError as error:
+            errors.append(error)
+        for error in errors:
+            failed += 1
+            assert error.message.startswith("not everything could be put back: ")
+            assert "bridge restore" in error.hint
+            assert [local.session for local in world.store.sessions()] == [S]
+            swap.undo()
+        world.is_as_before()
+    assert failed > 3
+
+
+def test_an_answer_that_gets_lost_on_the_way_back_is_asked_for_again(
+    api: ApiServer, client: Cluster, tmp_path: Path
+) -> None:
+    for step, number in way_back(World(api, client, tmp_path / "first")):
+        world = World(api, client, tmp_path / f"{step.replace('/', '-')}{number}")
+        swap, parted = world.swap(), Parted(world)
+        world.whole(swap)
+        world.kube.fail(step, number, done=True)
+        swap.undo(parted)
+        assert parted.heard[0] == ("hand over to 10.0.0.9", (2, S)), (step, number)
+        world.is_as_before()
+
+
+def test_a_right_that_lacks_is_told_as_it_is(world: World) -> None:
+    world.kube.forbidden = {"POST secrets"}
+    swap = world.swap()
+    with pytest.raises(MissingRight, match=r"may not post secrets"):
+        swap.begin()
+    asked = len(world.kube.log)
+    swap.undo()
+    assert len(world.kube.log) <= asked + 3
+    assert world.store.sessions() == []
+
+
+def test_a_namespace_that_is_gone_leaves_nothing_to_put_back(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    for own in list(world.kube.objects):
+        world.kube.objects.pop(own, None)
+    swap.undo()
+    assert world.store.sessions() == []
+
+
+def test_a_session_that_the_keeper_has_restored_already_is_ended_without_harm(world: World) -> None:
+    swap = world.swap()
+    world.whole(swap)
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    world.kube.change(
+        WEB, {"metadata": {"annotations": {"bridge.internal/undo": None}}, "spec": {"replicas": record.replicas}}
+    )
+    world.kube.change(SERVICE, {"spec": {"selector": {SESSION_LABEL: None}}})
+    world.kube.remove(f"{SECRETS}/bridge-{S}")
+    swap.undo()
+    world.is_as_before()
