@@ -138,30 +138,35 @@ def create_root(cluster: Cluster, secret: Object) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", **made}
 
 
-def create_objects(cluster: Cluster, root: Object, replica_set: Object, guard: Guard | None) -> str:
-    """Create what the root owns: the keeper's account and rights, its token, and the proxy pod's ReplicaSet.
+def create_account(cluster: Cluster, root: Object, guard: Guard | None) -> str:
+    """Create the keeper's account and Role, which its token and its binding must find there.
 
-    Return why the keeper can't be given its rights, if so: nobody may hand out more than they have.
+    Return why the Role may not be created, if so: nobody may hand out more than they have.
     """
-    core, rbac = f"/api/v1/namespaces/{cluster.namespace}", f"{RBAC}/namespaces/{cluster.namespace}"
-    replica_sets = WorkloadKind.REPLICA_SET.path(cluster.namespace)
-    if guard and guard.account:  # before its token, which the cluster would remove again
-        cluster.create(f"{core}/serviceaccounts", owned_by(guard.account, root))
-    tasks: list[Callable[[], object]] = [partial(cluster.create, replica_sets, owned_by(replica_set, root))]
-    if guard:
-        tasks.append(partial(cluster.create, f"{core}/secrets", owned_by(guard.token, root)))
-        tasks.append(partial(_give_rights, cluster, rbac, root, guard))
-    *_, refusal = cluster.gather(*tasks)
-    return refusal if isinstance(refusal, str) else ""
-
-
-def _give_rights(cluster: Cluster, rbac: str, root: Object, guard: Guard) -> str:
-    """Create the keeper's Role, then its binding, which must find it there; return why that may not be, if so."""
-    if guard.role is None or guard.binding is None:
+    if guard is None or guard.account is None or guard.role is None:
         return ""
+    account, role = owned_by(guard.account, root), owned_by(guard.role, root)
+    _, refusal = cluster.gather(
+        lambda: cluster.create(f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts", account),
+        lambda: _refused(cluster, f"{RBAC}/namespaces/{cluster.namespace}/roles", role),
+    )
+    return str(refusal)
+
+
+def create_proxy(cluster: Cluster, root: Object, replica_set: Object, guard: Guard | None) -> None:
+    """Create the proxy pod's ReplicaSet, and what its keeper is to find: its token, and the rights that go with it."""
+    wanted = [(WorkloadKind.REPLICA_SET.path(cluster.namespace), replica_set)]
+    if guard:
+        wanted.append((f"/api/v1/namespaces/{cluster.namespace}/secrets", guard.token))
+    if guard and guard.binding:
+        wanted.append((f"{RBAC}/namespaces/{cluster.namespace}/rolebindings", guard.binding))
+    cluster.gather(*(partial(cluster.create, path, owned_by(item, root)) for path, item in wanted))
+
+
+def _refused(cluster: Cluster, path: str, item: Object) -> str:
+    """Create an object; return why it may not be, if so."""
     try:
-        cluster.create(f"{rbac}/roles", owned_by(guard.role, root))
-        cluster.create(f"{rbac}/rolebindings", owned_by(guard.binding, root))
+        cluster.create(path, item)
     except MissingRight as error:
         return error.message
     return ""

@@ -1,6 +1,6 @@
 """Named steps of a session, at which a test can stop bridge to see what the cluster looks like, or to kill it there.
 
-    recorded  rooted  leased  claimed  created  connected  started  ready  narrowed  scaled  swapped
+    recorded  rooted  leased  created  connected  started  ready  narrowed  scaled  swapped
     put back  widened
 
 With ``BRIDGE_STOP_AT=narrowed`` bridge stops itself there (SIGSTOP), as if it had hung at the worst moment; SIGCONT

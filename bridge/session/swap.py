@@ -1,7 +1,7 @@
 """A swap: what one claim changes in the cluster, step by step, and its way back.
 
-    begin      undo record on disk -> Secret, the root of all objects
-               -> at once: proxy pod, the keeper's account and rights; Lease, then undo record on the target
+    begin      undo record on disk -> Secret, the root of all objects -> Lease, the keeper's account and Role
+               -> undo record on the target, proxy pod, the keeper's token and binding
     take       Services narrowed to the proxy pod -> the original scaled down to what is left of it
     undo       the original up again and Ready -> Services widened -> proxy pod and all other objects gone -> Lease
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.cluster.errors import ApiError
@@ -25,7 +25,8 @@ from bridge.session.changes import (
     PATIENCE,
     Target,
     address_of_original,
-    create_objects,
+    create_account,
+    create_proxy,
     create_root,
     delete_objects,
     remove_objects,
@@ -112,21 +113,22 @@ class Swap:
             self._begun = error.status >= 500  # else it was refused: there is nothing
             raise
         reached("rooted")
-        _, refusal = cluster.gather(
-            lambda: self._claim(root), lambda: create_objects(cluster, root, plan.proxy.replica_set, plan.guard)
-        )
-        if refusal:
+        guard = plan.guard
+        _, refusal = cluster.gather(lambda: self._lease(root), lambda: create_account(cluster, root, guard))
+        if refusal and guard:
             self._narrator.warn(f"the keeper gets no rights of its own: {refusal}")
+            guard = replace(guard, binding=None)
+        reached("leased")
+        cluster.gather(self._claim, lambda: create_proxy(cluster, root, plan.proxy.replica_set, guard))
         reached("created")
 
-    def _claim(self, root: Object) -> None:
-        plan = self.plan
-        if plan.lease:
-            claim_lease(self._cluster, plan.lease, root, replacing=plan.replacing)
-        reached("leased")
+    def _lease(self, root: Object) -> None:
+        if self.plan.lease:
+            claim_lease(self._cluster, self.plan.lease, root, replacing=self.plan.replacing)
+
+    def _claim(self) -> None:
         if self._target:
-            self._target.claim(replacing=plan.replacing)
-        reached("claimed")
+            self._target.claim(replacing=self.plan.replacing)
 
     def take(self, pod: str) -> None:
         """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out."""

@@ -76,8 +76,9 @@ class Bridge:
 
     def __init__(self, laptop: Laptop, *argv: str, **options: object) -> None:
         self.began = time.monotonic()
+        program: Sequence[str] = options.pop("program", [PROGRAM])  # type: ignore[assignment]
         self.process = laptop.popen(
-            [PROGRAM, *argv],
+            [*program, *argv],
             stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
