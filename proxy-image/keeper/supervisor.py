@@ -102,17 +102,20 @@ class Supervisor:
 
 
 def end_descendants() -> None:
-    """Kill what we have started and what that has: sshd's processes for its connections have sessions of their own."""
-    for pid in own_descendants():
+    """Kill what we have started and what that has: sshd's processes for its connections have sessions of their own.
+
+    One that was forked while we looked falls to us when its parent is dead, so we look again after each end.
+    """
+    while True:
+        for pid in own_descendants():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue  # gone; or it is another's, reached through a pid that was used again
         try:
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue  # gone; or it is another's, reached through a pid that was used again
-    try:
-        while True:
             os.waitpid(-1, 0)
-    except ChildProcessError:
-        return
+        except ChildProcessError:
+            return
 
 
 def own_descendants() -> list[int]:
