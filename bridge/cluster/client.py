@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bridge.cluster.calls import JSON_PATCH, MERGE_PATCH, Call
@@ -46,7 +47,8 @@ def connect(
     ``timeout``: seconds for each request. Raise UsageError for a kubeconfig or context that isn't there.
     """
     access = load_access(kubeconfig=kubeconfig, context=context, namespace=namespace)
-    return Cluster(Transport(access, Credentials(access), timeout), None)
+    reload = partial(load_access, kubeconfig=kubeconfig, context=access.context, namespace=namespace)
+    return Cluster(Transport(access, Credentials(access, reload), timeout), None)
 
 
 class Cluster:

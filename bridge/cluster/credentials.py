@@ -2,12 +2,14 @@
 
     entry                                   where it comes from                        renewed
     --------------------------------------  -----------------------------------------  --------------------------
-    token, username + password              the kubeconfig                             never
+    token, username + password              the kubeconfig                             after a 401
     client-certificate(-data), client-key   the kubeconfig, or the files it names      after a 401
     tokenFile                               the file                                   read for each request
     exec                                    a program (``execplugin``)                 at its end, and after a 401
     auth-provider                           ``kubernetes.config``: OpenID Connect      after a 401
     as, as-groups, as-uid, as-user-extra    headers that impersonate                   -
+
+After a 401 the entry itself is read anew, too: who logs in again while a session lasts, in whatever way, is seen.
 
 A token in the kubeconfig wins over ``exec`` and ``auth-provider``; a certificate is shown besides any of them
 (client-go's ``rest.Config`` does it so).
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -50,8 +53,9 @@ class Held:
 class Credentials:
     """Gives the credentials for a request; thread-safe, so that a plugin runs once for requests in parallel."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, reload: Callable[[], Access] | None = None) -> None:
         self._access = access
+        self._reload = reload
         self._read = _source(access)
         self._lock = threading.Lock()
         self._held: Held | None = None
@@ -67,8 +71,15 @@ class Credentials:
         """After a 401: try to get others than the ``refused`` ones. Tell whether there are."""
         with self._lock:
             if self._held is refused:
+                self._read_anew()
                 self._held = self._read()
             return self._held != refused
+
+    def _read_anew(self) -> None:
+        if self._reload is not None:
+            with suppress(UsageError):  # it is being written, or gone: what there was is all there is
+                self._access = self._reload()
+                self._read = _source(self._access)
 
     def headers(self, held: Held) -> list[tuple[str, str]]:
         """Return the headers that say who asks; a list, as ``Impersonate-Group`` may be there several times."""

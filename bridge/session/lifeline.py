@@ -20,6 +20,7 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from bridge.cluster.errors import Unauthenticated
 from bridge.errors import BridgeError, TunnelError
 from bridge.plan.backoff import delays
 from bridge.tunnel.keeper import Refused
@@ -56,6 +57,7 @@ class Lifeline:
         self._task: asyncio.Task[None] | None = None
         self.tie: Tie | None = None
         self.state = "starting"
+        self._asked = False
 
     async def hold(self, tie: Tie) -> None:
         """Use this tie from now on, and keep the line up, until `release`."""
@@ -120,10 +122,18 @@ class Lifeline:
             self._use(new)  # before anything is waited for: from now on `release` closes it
             if new is not tie:
                 tie.abort()
+        self._asked = False
         took = time.monotonic() - began
         again = "answers again" if new is tie else f"connected again to {new.pod}"
         self._narrator.done(f"{again} after {took:.1f} s")
         return new
+
+    def _tell(self, error: Exception) -> None:
+        """Say why not yet; what only the user can mend is said to stay, once."""
+        self._narrator.doing(f"reconnecting: {error}")
+        if isinstance(error, Unauthenticated) and not self._asked:
+            self._asked = True
+            self._narrator.warn(f"{error.message}. {error.hint} The session goes on when that is done")
 
     async def _tried(self, tie: Tie, trouble: Trouble, revived: asyncio.Event) -> Tie:
         for pause in delays(first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random):
@@ -132,7 +142,7 @@ class Lifeline:
             except (BridgeError, OSError) as error:
                 if isinstance(error, Refused):
                     raise_if_over(error.reason)
-                self._narrator.doing(f"reconnecting: {error}")
+                self._tell(error)
             except Over:
                 raise
             except Exception as error:  # a bug is no reason to leave the process without a cluster
