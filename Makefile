@@ -75,6 +75,10 @@ component: .venv/ready tools ## Component tests: one package against a real peer
 e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
 	$(PY) -m pytest tests/e2e
 
+.PHONY: test-faults
+test-faults: .venv/ready tools cluster ## What dies, on the local cluster; FAULTS=full: often, and write docs/reference/guarantees.md
+	$(PY) -m pytest tests/e2e/faults
+
 .PHONY: bench
 bench: .venv/ready ## Measure, as ratios in one run
 	$(PY) -m tests.bench

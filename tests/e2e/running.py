@@ -123,9 +123,9 @@ class Bridge:
 
     def kill_all(self) -> None:
         """End all of it at once, as when the laptop's battery is empty."""
-        watchdog = self.watchdog()
-        self.process.send_signal(signal.SIGSTOP)  # or it would see its watchdog's end
-        watchdog.kill()
+        self.process.send_signal(signal.SIGSTOP)  # or it would start a watchdog now, or see the end of the one there is
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            child.kill()
         self.kill()
 
     def swapped(self, timeout: float = 60) -> Self:

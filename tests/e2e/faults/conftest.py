@@ -13,7 +13,7 @@ import pytest
 
 from bridge import __version__
 from tests.e2e.faults.guarantees import FULL, PAGE, Guarantees, Row, this_machine
-from tests.e2e.faults.traffic import Meter, traffic
+from tests.e2e.faults.traffic import Meter, Request, traffic
 from tests.e2e.running import SERVER, Bridge, assert_restored, bridge, spec_of
 from tests.e2e.workloads import client, deployment, manifest, service
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.cluster.access import AnyLaptop, Kubectl
 
 FIGURES = Path(".build") / "guarantees.json"
+STEADY = 1.0
+"""Seconds of good answers that count as healthy."""
 FIRST_NODE = {"kubernetes.io/hostname": "node1"}
 
 
@@ -94,19 +96,23 @@ class Watch:
         self.since = time.monotonic()
 
     def healthy_again(self, who: str, *, within: float) -> float:
-        """Wait for an answer by ``who`` to a request sent after the fault; note how long that took."""
+        """Wait until ``who`` has answered all requests of a second; note how long after the fault that second began."""
         deadline = time.monotonic() + within + 15
-        while not (after := self._answered(who)):
-            assert time.monotonic() < deadline, f"no answer by {who}; {self.meter.look()}"
+        while not (good := self._good(who)) or good[-1].began - good[0].began < STEADY:
+            assert time.monotonic() < deadline, f"no steady answers by {who}; {self.meter.look()}"
             time.sleep(0.2)  # noqa: TID251  # the meter's file is looked at now and then
-        took = after[0] - self.since
+        took = min(one.ended for one in good) - self.since
         self.row.back.append(took)
         assert took <= within, f"healthy again after {took:.1f} s, more than {within:.1f} s; {self.meter}"
         return took
 
-    def _answered(self, who: str) -> list[float]:
-        answered = self.meter.look().answered_by(who, "new")
-        return [one.ended for one in answered if one.began >= self.since]
+    def _good(self, who: str) -> list[Request]:
+        """The answers by ``who`` to what was sent after the fault, from the last failure on, in the order of asking."""
+        after = sorted(
+            (one for one in self.meter.look().of("new") if one.began >= self.since), key=lambda one: one.began
+        )
+        failed = [number for number, one in enumerate(after) if not one.ok]
+        return [one for one in after[failed[-1] + 1 if failed else 0 :] if who in one.who]
 
     def count(self) -> None:
         """Note what failed, once the meter has ended."""

@@ -11,14 +11,13 @@ import pytest
 from tests.cluster import components
 from tests.cluster.link import Link
 from tests.e2e.faults.conftest import Stage, Watch
-from tests.e2e.faults.guarantees import Guarantees, tries
+from tests.e2e.faults.guarantees import FULL, Guarantees, tries
 
 if TYPE_CHECKING:
     from tests.cluster.settings import Settings
 
 BACK = 5.0
 """Seconds from when the link is back until a request is answered."""
-GRACE = 30
 
 
 def _pid(session: object) -> str:
@@ -49,19 +48,22 @@ def test_a_link_that_is_cut_is_taken_up_again(
 def test_a_link_that_is_cut_for_longer_than_the_grace_time_ends_the_swap_and_begins_it_anew(
     stage: Stage, settings: Settings, guarantees: Guarantees
 ) -> None:
+    grace, seconds = (30, 60) if FULL else (5, 16)
     row = guarantees.row(
-        f"the link is cut for 60 s (--grace {GRACE}): the original answers", who="keeper", bound=f"{GRACE + 10} s"
+        f"the link is cut for {seconds} s (--grace {grace}): the original answers",
+        who="keeper",
+        bound=f"{grace + 10} s",
     )
     again = guarantees.row("the same: the process answers again, from the link's return", who="bridge", bound="15 s")
     for _ in range(tries(1, 2)):
-        with stage.traffic(timeout=15) as meter, stage.session("--grace", str(GRACE)) as session:
+        with stage.traffic(timeout=15) as meter, stage.session("--grace", str(grace)) as session:
             watch, process = Watch(meter, row), _pid(session)
             session.err.wait_for("protection: keeper", 20)
             meter.wait_for("laptop pid=")
             with Link(settings).is_cut():
                 watch.now()
-                watch.healthy_again("version=1", within=GRACE + 10)
-                time.sleep(max(0.0, 60 - (time.monotonic() - watch.since)))  # noqa: TID251  # what the row says
+                watch.healthy_again("version=1", within=grace + 10)
+                time.sleep(max(0.0, seconds - (time.monotonic() - watch.since)))  # noqa: TID251  # what the row says
             back = Watch(meter, again)
             back.now()
             back.healthy_again(f"laptop pid={process}", within=15)

@@ -76,7 +76,6 @@ def test_what_is_killed_in_the_proxy_pod_comes_back(stage: Stage, guarantees: Gu
             for process in in_proxy_pod(stage.kubectl, word):
                 process.kill()
             session.err.wait_for("connected again to", 30)
-            watch.since = max(watch.since, watch.since)
             watch.healthy_again(who, within=bound)
             answered_by(stage.kubectl, who)
             session.process.send_signal(signal.SIGTERM)
