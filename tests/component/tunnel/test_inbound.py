@@ -189,3 +189,143 @@ def test_a_port_that_the_session_has_not_named_is_refused(run, pod):
                 await Inbound(connection, maps, loop.create_connection).start()
 
     run(main())
+
+
+# ---- the original stands in ------------------------------------------------------------------------------------------
+async def never_accepting(_: int) -> None:
+    await asyncio.Event().wait()
+
+
+def standing_in(port: int, asked: list[tuple[str, int]]):
+    """A dial to who answers the pod's port in the place of the process."""
+
+    async def dial(factory, host, pod_port):
+        asked.append((host, pod_port))
+        return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port)
+
+    return dial
+
+
+async def say_original(reader, writer):
+    writer.write(b"original:" + await reader.read())
+
+
+def test_what_the_process_does_not_take_in_time_the_original_answers(run, pod):
+    async def main():
+        asked, taken = [], []
+        async with serving(say_original) as original:
+            options = {"wait_accepting": never_accepting, "hold": 0.1, "on_taken": lambda: taken.append(1)}
+            fallback = standing_in(original, asked)
+            async with inbound(pod, free_ports(1)[0], fallback=fallback, **options) as (inbound_, _):
+                began = asyncio.get_running_loop().time()
+                assert await asyncio.wait_for(ask(b"hello"), 5) == b"original:hello"
+                assert asyncio.get_running_loop().time() - began >= 0.1
+                assert asked == [("127.0.0.1", PORTS[0])]  # the pod's port, not the laptop's
+                assert taken == [1]
+                assert inbound_.held == 0
+
+    run(main())
+
+
+def test_without_a_hold_the_original_answers_at_once(run, pod):
+    async def main():
+        async with serving(say_original) as original:
+            options = {"wait_accepting": never_accepting, "hold": 0.0}
+            async with inbound(pod, free_ports(1)[0], fallback=standing_in(original, []), **options):
+                answers = await asyncio.wait_for(asyncio.gather(*(ask(b"%d" % n) for n in range(20))), 10)
+                assert answers == [b"original:%d" % n for n in range(20)]
+
+    run(main())
+
+
+def test_the_original_is_not_asked_while_the_process_accepts(run, pod):
+    async def main():
+        asked, taken = [], []
+        async with serving(echo) as port, serving(say_original) as original:
+            options = {"wait_accepting": never_accepting, "hold": 5, "on_taken": lambda: taken.append(1)}
+            async with inbound(pod, port, fallback=standing_in(original, asked), **options):
+                answers = await asyncio.gather(*(ask(b"%d" % number) for number in range(10)))
+                assert answers == [b"%d" % number for number in range(10)]
+                assert asked == []
+                assert len(taken) == 10
+
+    run(main())
+
+
+def test_a_process_that_accepts_within_the_hold_is_asked_and_not_the_original(run, pod):
+    async def main():
+        asked, port, accepting, waited_for = [], free_ports(1)[0], asyncio.Event(), asyncio.Event()
+
+        async def wait_accepting(_: int) -> None:
+            waited_for.set()
+            await accepting.wait()
+
+        async with serving(say_original) as original:
+            fallback = standing_in(original, asked)
+            async with inbound(pod, port, fallback=fallback, wait_accepting=wait_accepting, hold=10):
+                asking = asyncio.ensure_future(ask(b"held"))
+                await asyncio.wait_for(waited_for.wait(), 5)
+                server = await asyncio.start_server(_echo_and_close, "127.0.0.1", port)
+                accepting.set()
+                assert await asyncio.wait_for(asking, 5) == b"held"
+                assert asked == []
+                server.close()
+                await server.wait_closed()
+
+    run(main())
+
+
+def test_when_the_original_refuses_too_the_connection_is_closed(run, pod):
+    async def main():
+        taken = []
+        options = {"wait_accepting": never_accepting, "hold": 0.05, "on_taken": lambda: taken.append(1)}
+        async with inbound(pod, free_ports(1)[0], fallback=standing_in(free_ports(1)[0], []), **options):
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(ask(b"hello"), 5) == b""
+            assert taken == []
+
+    run(main())
+
+
+def test_what_nobody_answers_is_not_counted_as_taken(run, pod):
+    async def main():
+        taken = []
+        async with inbound(pod, free_ports(1)[0], on_taken=lambda: taken.append(1)):
+            with contextlib.suppress(ConnectionResetError):
+                await asyncio.wait_for(ask(b"hello"), 5)
+            assert taken == []
+
+    run(main())
+
+
+def test_what_is_held_when_it_stops_is_closed_at_once(run, pod):
+    async def main():
+        waited_for = asyncio.Event()
+
+        async def wait_accepting(_: int) -> None:
+            waited_for.set()
+            await asyncio.Event().wait()
+
+        async with inbound(pod, free_ports(1)[0], wait_accepting=wait_accepting, hold=60) as (inbound_, _):
+            asking = asyncio.ensure_future(ask(b"hello"))
+            await asyncio.wait_for(waited_for.wait(), 5)
+            assert (inbound_.held, inbound_.open) == (1, 0)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(asking, 5) == b""
+
+    run(main())
+
+
+def test_what_is_answered_is_counted_as_open_until_it_ends(run, pod):
+    async def main():
+        async with serving(echo) as port, inbound(pod, port) as (inbound_, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", PORTS[0])
+            writer.write(b"x")
+            assert await asyncio.wait_for(reader.readexactly(1), 5) == b"x"
+            assert (inbound_.held, inbound_.open) == (0, 1)
+            writer.close()
+            async with asyncio.timeout(5):
+                while inbound_.open:  # noqa: ASYNC110  # nothing tells
+                    await asyncio.sleep(0.005)
+
+    run(main())
