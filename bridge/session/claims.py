@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.cluster.errors import AlreadyExists, ApiError, Conflict, MissingRight, NotFound
+from bridge.cluster.errors import AlreadyExists, Conflict, MissingRight, NotFound
 from bridge.errors import ClusterError
 from bridge.plan.lease import Claim, lease_path, renew_patch, take_patch
 from bridge.plan.manifest import owned_by
@@ -92,7 +92,7 @@ def claims_in(cluster: Cluster, *, label_selector: str) -> list[Claim]:
     """Return the claims of the namespace; none where leases may not be listed."""
     try:
         return claims_of(cluster.list_(lease_path(cluster.namespace), label_selector=label_selector))
-    except ApiError:
+    except MissingRight:
         return []
 
 

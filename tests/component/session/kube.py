@@ -33,6 +33,7 @@ PODS, SERVICES, SECRETS = (f"/api/v1/namespaces/ns/{plural}" for plural in ("pod
 DEPLOYMENTS, REPLICA_SETS = (f"/apis/apps/v1/namespaces/ns/{plural}" for plural in ("deployments", "replicasets"))
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices"
+EVERYWHERE = {path.replace("/namespaces/ns", ""): path for path in (REPLICA_SETS, LEASES)}
 
 
 class Kube:
@@ -44,6 +45,8 @@ class Kube:
         """What was asked, without watches: ``PATCH deployments/web``."""
         self.forbidden: set[str] = set()
         """Such requests are not allowed: ``POST roles``."""
+        self.refuse: Callable[[str], bool] = lambda _: False
+        """The same, of any request."""
         self.proxies_get_ready = True
         self._version = 100
         self._events: list[tuple[int, str, str, Json]] = []
@@ -90,11 +93,6 @@ class Kube:
         with self._changed:
             return copy.deepcopy(self.objects.get(path))
 
-    def wait_until(self, condition: Callable[[], object], timeout: float = 20) -> None:
-        """Wait until it holds; looked at after each change."""
-        with self._changed:
-            assert self._changed.wait_for(condition, timeout), dumped(self)
-
     def of_session(self) -> list[str]:
         """The paths of what sessions have made and not removed."""
         with self._changed:
@@ -109,12 +107,14 @@ class Kube:
         parts = urlsplit(handler.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         path = unquote(parts.path)
+        if path in EVERYWHERE:
+            path = EVERYWHERE[path]  # there is one namespace
         if "watch" in query:
             self._watch(handler, path, query)
             return
         body = handler.api.seen[-1].body
         with self._changed:
-            words = f"{handler.command} {_short(path)}"
+            words = f"{handler.command} {_short(unquote(parts.path))}"
             self.log.append(words)
             done = self._fail.pop((words, self.log.count(words)), None)
             first = next((each for each in self._before if words.startswith(each[0])), None)
@@ -124,8 +124,8 @@ class Kube:
             first[1]()
         if done is False:
             answer = status(400, "BadRequest", "a fault of the test")
-        elif _right(words) in self.forbidden:
-            verb, resource = _right(words).split()
+        elif _right(words) in self.forbidden or self.refuse(words):
+            verb, _, resource = _right(words).partition(" ")
             answer = status(403, "Forbidden", f'User "ann" cannot {verb.lower()} resource "{resource}" in API group ""')
         else:
             with self._changed:

@@ -34,7 +34,7 @@ class World:
     """A Deployment of two replicas behind a Service, and a swap of it that is intended."""
 
     def __init__(self, api: ApiServer, client: Cluster, folder: Path, **request: Any) -> None:
-        self.kube, self.cluster, self.folder = Kube(), client, folder
+        self.kube, self.api, self.cluster, self.folder = Kube(), api, client, folder
         api.answers = [self.kube]
         self.kube.put(DEPLOYMENTS, {**deployment(), "metadata": {"name": "web", "namespace": "ns"}})
         self.kube.put(SERVICES, service("web", {"port": 80, "targetPort": 8080}))

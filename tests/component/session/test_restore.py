@@ -1,0 +1,147 @@
+"""`bridge restore` and `bridge list` from another machine: with nothing but the cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.cluster.errors import MissingRight
+from bridge.errors import BridgeError, ClusterError, TargetError
+from bridge.plan.lease import micro_time
+from bridge.session.look import list_sessions
+from bridge.session.request import ClusterChoice, RestoreRequest
+from bridge.session.restore import restore
+from bridge.session.sessions import Life, find_sessions
+from tests.component.session.kube import REPLICA_SETS, SECRETS
+from tests.component.session.world import LEASE, WEB, S, World
+from tests.unit.session.telling import Told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _another_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """A target that is swapped."""
+    world.whole(world.swap())
+    return world
+
+
+def where(world: World) -> ClusterChoice:
+    return ClusterChoice(kubeconfig=str(world.folder.parent / "config"))
+
+
+def restored(world: World, name: str | None = None) -> list[str]:
+    return restore(RestoreRequest(where=where(world), name=name, timeout=5), Told())
+
+
+def dies(world: World) -> None:
+    """No heartbeat comes any more."""
+    long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
+    world.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
+
+
+def is_restored(world: World) -> None:
+    assert world.as_is() == world.before
+    assert world.kube.of_session() == []
+
+
+def test_a_session_is_found_with_all_that_shows_of_it(world: World) -> None:
+    (found,) = find_sessions(world.cluster)
+    assert (found.session, found.namespace, found.target, found.holder) == (S, "ns", "deployment/web", "ann@laptop")
+    assert (found.life, found.protection, found.services) == (Life.ALIVE, "keeper", ("web",))
+    assert found.record
+    assert found.claim
+    assert found.heartbeat is not None
+
+
+def test_what_a_dead_session_left_is_put_back_without_a_name(world: World) -> None:
+    dies(world)
+    assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
+    is_restored(world)
+    assert restored(world) == ["nothing to restore in namespace ns"]
+
+
+def test_a_session_that_lives_is_left_alone_unless_it_is_named(world: World) -> None:
+    (line,) = restored(world)
+    assert line == (f"left alone deployment/web (session {S} of ann@laptop): alive; name it to restore it all the same")
+    assert world.replicas() == 0
+    restored(world, "web")
+    is_restored(world)
+
+
+def test_a_name_that_nobody_has_swapped_is_told_with_those_that_are(world: World) -> None:
+    with pytest.raises(TargetError, match="no session has swapped api") as caught:
+        restored(world, "api")
+    assert "deployment/web" in caught.value.hint
+
+
+@pytest.mark.parametrize("lost", ["record", "lease", "replica set", "secret"])
+def test_whatever_is_missing_of_a_session_the_rest_is_put_back(world: World, lost: str) -> None:
+    dies(world)
+    match lost:
+        case "record":  # a rollback replaces a Deployment's annotations
+            world.kube.change(WEB, {"metadata": {"annotations": {"bridge.internal/undo": None}}})
+        case "lease":
+            world.kube.remove(LEASE)
+        case "replica set":
+            world.kube.remove(f"{REPLICA_SETS}/bridge-web-{S}")
+        case "secret":  # takes all that it owns along
+            world.kube.remove(f"{SECRETS}/bridge-{S}")
+    restored(world, S)
+    is_restored(world)
+
+
+def test_who_may_not_list_services_or_leases_restores_what_they_may(world: World) -> None:
+    world.kube.forbidden = {"GET leases"}
+    restored(world, "web")
+    assert world.replicas() == 2
+
+
+def test_a_failure_at_any_request_is_made_up_for_by_another_try(world: World) -> None:
+    dies(world)
+    begun = len(world.kube.log)
+    restored(world)
+    for step, number in world.kube.steps(begun):
+        again = World(world.api, world.cluster, world.folder)
+        again.whole(again.swap())
+        dies(again)
+        again.kube.fail(step, number)
+        errors: list[BridgeError] = []
+        try:
+            restored(again)
+        except ClusterError as error:
+            errors.append(error)
+        if errors:
+            restored(again)
+        assert again.as_is() == again.before, (step, number)
+        assert again.kube.of_session() == []
+
+
+def test_list_finds_the_namespaces_that_have_sessions(world: World) -> None:
+    found, now = list_sessions(where(world), everywhere=True)
+    assert [each.session for each in found] == [S]
+    assert abs((now - datetime.now(UTC)).total_seconds()) < 60
+    here, _ = list_sessions(where(world), everywhere=False)
+    assert [each.session for each in here] == [S]
+
+
+@pytest.mark.parametrize("refused", [f"GET /apis/{path}" for path in ("apps/v1/replicasets", "coordination.k8s.io")])
+def test_list_takes_what_shows_everywhere_of_either_kind(world: World, refused: str) -> None:
+    """It was refused altogether when the last of the two was."""
+    world.kube.refuse = lambda words: words.startswith(refused)
+    found, _ = list_sessions(where(world), everywhere=True)
+    assert [each.session for each in found] == [S]
+
+
+def test_list_says_so_when_nothing_may_be_listed_everywhere(world: World) -> None:
+    world.kube.refuse = lambda words: words.startswith("GET /apis/")
+    with pytest.raises(MissingRight):
+        list_sessions(where(world), everywhere=True)
