@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.cluster import connect
 from bridge.errors import BridgeError
 from bridge.plan.backoff import delays
+from bridge.session.changes import delete_objects
 from bridge.session.restore import put_back
 from bridge.session.sessions import find_sessions
 from bridge.session.signals import Signals
@@ -59,9 +60,11 @@ def restore_left(left: Sequence[LocalSession], *, give_up_after: float, pauses: 
 
 def _restore(session: LocalSession, log: Log, signals: Signals) -> None:
     with connect(kubeconfig=session.kubeconfig, context=session.context, namespace=session.namespace) as cluster:
-        for found in find_sessions(cluster):
-            if found.session == session.session:
-                put_back(cluster, found, log, signals, timeout=READY_WITHIN)
+        there = [found for found in find_sessions(cluster) if found.session == session.session]
+        for found in there:
+            put_back(cluster, found, log, signals, timeout=READY_WITHIN)
+        if not there:  # but its Secret may be, which can't be seen: the record is all that knows of it
+            delete_objects(cluster, session.session)
     this_laptops_store().remove(session.session)
 
 

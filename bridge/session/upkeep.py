@@ -10,7 +10,7 @@ lifeline tells.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
     from bridge.session.swap import Swap
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 ASKING = 3.0
@@ -62,12 +64,16 @@ class Upkeep:
         while True:
             await asyncio.sleep(min(beat, LOOK_EVERY))
             swap = self._swap()
-            with contextlib.suppress(BridgeError):
+            try:
                 if self._renews() and time.monotonic() - self._renewed >= beat * 0.9:
                     await asyncio.to_thread(self._renew, swap)
                 if swap.taken and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
                     looked = time.monotonic()
                     self._tell(swap, await asyncio.to_thread(self._look, swap))
+            except BridgeError as error:  # the next look is soon
+                log.debug("the session was not looked after this time: %s", error)
+            except Exception:  # a bug in looking must not end the heartbeat
+                log.exception("the session was not looked after this time")
 
     def _renew(self, swap: Swap) -> None:
         if swap.plan.lease:

@@ -17,6 +17,7 @@ import pytest
 
 from bridge.session.store import this_laptops_store
 from bridge.session.watching import watched
+from tests.component.session.kube import SECRETS
 from tests.component.session.world import S, World
 from tests.unit.session.telling import Told
 
@@ -170,6 +171,20 @@ def test_a_session_that_the_cluster_no_longer_has_is_forgotten(world: World) -> 
         there.kill()
         there.wait()
     assert world.replicas() == 0  # another session's
+    assert this_laptops_store().sessions() == []
+
+
+def test_a_secret_that_is_all_there_is_of_a_session_is_removed(world: World) -> None:
+    """Secrets are not listed: only the record on the disk knows of it, and that goes."""
+    alone = world.kube.get(f"{SECRETS}/bridge-{S}")
+    assert alone
+    alone["metadata"] |= {"name": "bridge-zzzz2345", "uid": "other"}
+    world.kube.put(SECRETS, alone)
+    with a_bridge(world, session="zzzz2345") as there:
+        there.kill()
+        there.wait()
+    assert world.kube.get(f"{SECRETS}/bridge-zzzz2345") is None
+    assert world.kube.get(f"{SECRETS}/bridge-{S}")
     assert this_laptops_store().sessions() == []
 
 

@@ -1,0 +1,145 @@
+"""What is looked after while a session lasts: its Lease, and what others do to its target."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.plan.lease import Claim
+from bridge.plan.undo import record_of
+from bridge.session import upkeep as upkeep_module
+from bridge.session.inbox import Inbox, SessionOver
+from bridge.session.upkeep import Upkeep
+from bridge.wire.marks import SESSION_LABEL
+from tests.component.session.world import LEASE, SERVICE, WEB, S, World
+from tests.unit.session.telling import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.session.swap import Swap
+
+UNDO = "bridge.internal/undo"
+LONG_AGO = "2026-01-01T00:00:00.000000Z"
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.03)
+
+
+class Kept:
+    """A swap, begun or taken, and what looks after it."""
+
+    def __init__(self, world: World, *, taken: bool = True, renews: bool = True) -> None:
+        self.world, self.told, self.inbox = world, Told(), Inbox()
+        self.swap: Swap = world.swap()
+        self.swap.begin()
+        if taken:
+            self.swap.take(world.proxy)
+        world.kube.log.clear()
+        self.upkeep = Upkeep(
+            world.cluster, lambda: self.swap, renews=lambda: renews, inbox=self.inbox, narrator=self.told
+        )
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Let it look until that is so."""
+
+        async def main() -> None:
+            keeping = asyncio.ensure_future(self.upkeep.run(grace=30))
+            async with asyncio.timeout(10):
+                while not condition():  # bounded
+                    assert not keeping.done(), keeping
+                    await asyncio.sleep(0.005)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+        asyncio.run(main())
+
+    def looks(self, count: int) -> Callable[[], bool]:
+        """Whether the target was looked at so often."""
+        return lambda: self.world.kube.log.count("GET deployments/web") >= count
+
+    def over(self) -> object:
+        return self.inbox.get(deadline=time.monotonic())
+
+
+def test_the_lease_is_renewed_as_long_as_the_keeper_does_not(world: World) -> None:
+    kept = Kept(world, taken=False)
+    world.kube.change(LEASE, {"spec": {"renewTime": LONG_AGO}})
+    kept.until(lambda: world.kube.objects[LEASE]["spec"]["renewTime"] != LONG_AGO)
+    assert Claim.of(world.kube.objects[LEASE]).session == S
+
+
+def test_a_keeper_that_renews_it_is_left_to_it(world: World) -> None:
+    kept = Kept(world, renews=False)
+    kept.until(kept.looks(3))
+    assert world.kube.asked("PATCH") == []
+    assert kept.told.all == []
+
+
+def test_a_lease_of_somebody_else_is_not_renewed(world: World) -> None:
+    kept = Kept(world, taken=False)
+    world.kube.change(LEASE, {"metadata": {"labels": {SESSION_LABEL: "zzzz2345"}}, "spec": {"renewTime": LONG_AGO}})
+    kept.until(lambda: world.kube.log.count(f"GET leases/{LEASE.rpartition('/')[2]}") >= 3)
+    assert world.kube.objects[LEASE]["spec"]["renewTime"] == LONG_AGO
+
+
+def test_a_service_that_somebody_applied_is_narrowed_again(world: World) -> None:
+    kept = Kept(world)
+    world.kube.change(SERVICE, {"spec": {"selector": {SESSION_LABEL: None}}})
+    kept.until(lambda: world.selected() == S and kept.told.said("warn"))
+    assert "somebody changed service/web" in kept.told.said("warn")[0]
+
+
+def test_a_record_that_a_rollback_took_is_there_again_while_the_lease_is_ours(world: World) -> None:
+    kept = Kept(world)
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
+    kept.until(lambda: record_of(world.kube.objects[WEB]) and kept.told.said("warn"))
+    assert record_of(world.kube.objects[WEB]) == kept.swap.record
+    assert kept.over() is None
+
+
+def test_a_record_that_went_with_its_lease_ends_the_session(world: World) -> None:
+    kept = Kept(world)
+    world.kube.remove(LEASE)
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
+    found: list[object] = []
+    kept.until(lambda: found.append(kept.over()) or found[-1])
+    assert found[-1] == SessionOver("deployment/web was restored", session=S)
+
+
+def test_who_scales_the_original_is_told_once(world: World) -> None:
+    kept = Kept(world)
+    world.kube.change(WEB, {"spec": {"replicas": 4}})
+    kept.until(kept.looks(5))
+    (warning,) = kept.told.said("warn")
+    assert "somebody scaled deployment/web to 4" in warning
+
+
+def test_a_cluster_that_can_not_be_reached_is_looked_at_again(world: World) -> None:
+    kept = Kept(world)
+    for number in (1, 2):
+        world.kube.fail("GET deployments/web", number)
+    kept.until(kept.looks(4))
+    assert kept.told.all == []
+
+
+def test_a_bug_does_not_end_the_heartbeat(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    kept = Kept(world)
+    answers = [True]  # and then none: IndexError, each second time
+    kept.upkeep._renews = lambda: answers.pop() if answers else answers.append(True) or answers[7]
+    kept.until(lambda: world.kube.log.count("PATCH leases/bridge-deployment-web") >= 2)
+    assert "IndexError" in caplog.text
+
+
+def test_a_swap_that_ends_is_looked_at_no_more(world: World) -> None:
+    kept = Kept(world)
+    kept.swap.undo()
+    world.kube.log.clear()
+    kept.until(lambda: len(world.kube.log) >= 3)
+    assert kept.told.all == []
+    assert not kept.looks(1)()
