@@ -73,7 +73,7 @@ component: .venv/ready tools ## Component tests: one package against a real peer
 
 .PHONY: e2e
 e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
-	$(PY) -m pytest tests/e2e
+	PY=$(PY) tests/e2e/run
 
 .PHONY: test-faults
 test-faults: .venv/ready tools cluster ## What dies, on the local cluster; FAULTS=full: often, and write docs/reference/guarantees.md

@@ -23,6 +23,8 @@ from bridge.errors import UsageError
 from bridge.paths import config_file
 
 _PREFIX = "BRIDGE_"
+LEAST_GRACE = 3.0
+"""Seconds: the laptop is heard of every two."""
 
 
 @dataclass(frozen=True)
@@ -104,5 +106,16 @@ def _seconds(value: object, where: str) -> float:
     raise UsageError(f"{where}: {value!r} is no time", hint="Write seconds, for example 60.")
 
 
-_CHECKS = {"image": _word, "timeout": _seconds, "grace": _seconds, "hold": _seconds}
+def _grace(value: object, where: str) -> float:
+    seconds = _seconds(value, where)
+    if seconds >= LEAST_GRACE:
+        return seconds
+    raise UsageError(f"{where}: {value!r} is too short", hint=f"The keeper needs {LEAST_GRACE:g} s at least.")
+
+
+def _hold(value: object, where: str) -> float:
+    return 0.0 if str(value).strip() in ("0", "0.0") else _seconds(value, where)
+
+
+_CHECKS = {"image": _word, "timeout": _seconds, "grace": _grace, "hold": _hold}
 _KEYS = tuple(_CHECKS)

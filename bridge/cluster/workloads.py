@@ -138,18 +138,18 @@ def scaler_notes(workload: Object, scalers: Sequence[Object]) -> list[str]:
             )
         else:
             notes.append(
-                f"the HorizontalPodAutoscaler {name_of(scaler)} scales {describe(workload)}: it rests while the "
-                "original has 0 replicas, and goes on after the session"
+                f"the HorizontalPodAutoscaler {name_of(scaler)} scales {describe(workload)}: it rests while there are "
+                "0 replicas; what is kept of the original it goes on scaling"
             )
     return notes
 
 
 _GITOPS: Mapping[str, str] = {
-    "argocd.argoproj.io/tracking-id": "Argo CD manages {target}: with self-heal on, it undoes the swap",
-    "argocd.argoproj.io/instance": "Argo CD manages {target}: with self-heal on, it undoes the swap",
-    "kustomize.toolkit.fluxcd.io/name": "Flux manages {target}: it undoes the swap at its next reconciliation",
-    "helm.toolkit.fluxcd.io/name": "Flux manages {target}: it may undo the swap (drift detection)",
-    "meta.helm.sh/release-name": "Helm release {value} has {target}: an upgrade during the session undoes the swap",
+    "argocd.argoproj.io/tracking-id": "Argo CD manages {target}: with self-heal on, it brings the original back",
+    "argocd.argoproj.io/instance": "Argo CD manages {target}: with self-heal on, it brings the original back",
+    "kustomize.toolkit.fluxcd.io/name": "Flux manages {target}: it may bring the original back when it reconciles",
+    "helm.toolkit.fluxcd.io/name": "Flux manages {target}: it may bring the original back (drift detection)",
+    "meta.helm.sh/release-name": "Helm release {value} has {target}: an upgrade brings the original back",
 }
 
 

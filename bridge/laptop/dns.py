@@ -166,8 +166,8 @@ class Resolver:
         self._nameservers = [_Nameserver(dial, address) for address in nameservers]
         self._timeout = timeout
 
-    async def resolve(self, query: Query) -> bytes:
-        """The answer, of whatever kind and size; SERVFAIL where no nameserver gives one."""
+    async def resolve(self, query: Query) -> bytes | None:
+        """The answer, of whatever kind and size; None where no nameserver gives one."""
         for nameserver in list(self._nameservers):
             try:
                 async with asyncio.timeout(self._timeout):
@@ -177,7 +177,7 @@ class Resolver:
             else:
                 self._prefer(nameserver)
                 return answer
-        return query.servfail()
+        return None
 
     async def connect(self) -> None:
         """Open the first connection ahead of the first query. No error when it fails: the query will tell."""
@@ -200,13 +200,24 @@ class Resolver:
 
 
 class DnsServer:
-    """Answers on the sandbox's DNS sockets: ``async with DnsServer(dial, nameservers, sockets=...)``, on the loop."""
+    """Answers on the sandbox's DNS sockets: ``async with DnsServer(dial, nameservers, sockets=...)``, on the loop.
+
+    ``tells``: whether a program is told that nobody answers (SERVFAIL). While the tunnel is made anew it is not: it
+    asks again by itself, and the answer may be there then.
+    """
 
     def __init__(
-        self, dial: Dial, nameservers: Iterable[str], *, sockets: "Iterable[socket.socket]", timeout: float = ANSWER
+        self,
+        dial: Dial,
+        nameservers: Iterable[str],
+        *,
+        sockets: "Iterable[socket.socket]",
+        timeout: float = ANSWER,
+        tells: Callable[[], bool] = lambda: True,
     ) -> None:
         self._resolver = Resolver(dial, nameservers, timeout=timeout)
         self._sockets = list(sockets)
+        self._tells = tells
         self._endpoints: list[asyncio.BaseTransport] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -245,7 +256,11 @@ class DnsServer:
         self._go(self._answer(query, reply))
 
     async def _answer(self, query: Query, reply: Callable[[bytes], None]) -> None:
-        reply(query.fit(await self._resolver.resolve(query)))
+        answer = await self._resolver.resolve(query)
+        if answer is not None:
+            reply(query.fit(answer))
+        elif self._tells():
+            reply(query.fit(query.servfail()))
 
     def _go(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

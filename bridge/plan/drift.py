@@ -4,6 +4,7 @@ seen                                     means
 ---------------------------------------  -----------------------------------------------------------------------
 the target is gone                       nothing to put back; the session goes on
 its record is gone, or another's         the session is over: restored, or the target was taken
+the target is another one                it was made anew: so is the session
 its record is gone, but not its Lease    somebody rolled it back, which replaces annotations: it is written again
 other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
                                          do their work; they get traffic only of Services that are not narrowed
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 class Drift:
     """What is otherwise than the session left it.
 
-    ``over``: why the session is over, empty if it is not. ``notes``: what is to be said. ``widened``: the Services to
-    narrow again. ``lost``: whether the record is to be written again.
+    ``over``: why the session is over, empty if it is not; ``again``: whether it is to be begun anew. ``notes``: what is
+    to be said. ``widened``: the Services to narrow again. ``lost``: whether the record is to be written again.
     """
 
     over: str = ""
+    again: bool = False
     notes: tuple[str, ...] = ()
     widened: tuple[str, ...] = ()
     lost: bool = False
@@ -49,7 +51,9 @@ def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object
     if workload is None:
         return Drift(notes=(f"{record.target} was deleted: there is nothing to put back at the end",))
     current = record_of(workload)
-    if current is None and claimed and workload["metadata"]["uid"] == record.uid:
+    if current is None and workload["metadata"]["uid"] != record.uid:
+        return Drift(over=f"{record.target} was deleted and made anew", again=True)
+    if current is None and claimed:
         return Drift(notes=(f"somebody took the undo record off {record.target}: it is there again",), lost=True)
     if current is None:
         return Drift(over=f"{record.target} was restored")

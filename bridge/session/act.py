@@ -27,6 +27,7 @@ from bridge.session.envfiles import write_environment
 from bridge.session.guarding import Guarding
 from bridge.session.inbox import Exited, Inbox, SessionOver, SignalCame
 from bridge.session.joined import Joined
+from bridge.session.leaving import Leaving
 from bridge.session.lifeline import Lifeline
 from bridge.session.local import Status, serving
 from bridge.session.reach import another_tie, reach
@@ -54,12 +55,6 @@ KEEPER_ANSWERS = 10.0
 """Seconds that the keeper may take to its first answer: it was up before sshd was."""
 SLOW_TO_ACCEPT = 10.0
 """Seconds after which a process that does not accept is remarked on."""
-LINGER = 1.0
-"""Seconds that the proxy pod is held after it was deleted: as long as Services may go on sending to it."""
-DRAIN = 6.0
-"""Seconds that connections to the original, through the proxy pod that goes, may take to come to their end."""
-QUIET = 0.5
-"""Seconds without a byte after which those that are open count as idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +85,20 @@ class Action:
         self._began = time.monotonic()
         self._process = 0
         self._readiness = Readiness(self._box, self._swap.plan.ports, self._inbox)
-        self._guarding = Guarding(self._inbox, self._narrator, grace=self._request.grace)
+        self._guarding = Guarding(
+            self._inbox, self._narrator, self._request.grace, has_target=self._request.target is not None
+        )
+        self._guarding.begin(self._swap.plan.session)
         self._line = self._loop.run(_made(Line))
         self._joined = Joined(self._box, self._line, hold=self._request.hold, narrator=self._narrator)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
+        self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
         self._upkeep = Upkeep(
             self._cluster,
             lambda: self._swap,
             renews=lambda: not self._guarding.armed,
-            inbox=self._inbox,
+            over=self._is_over,
+            stand_in=self._joined.use_stand_in if self._request.fallback else None,
             narrator=self._narrator,
         )
 
@@ -162,7 +162,7 @@ class Action:
                 code = supervise(process, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew)
             return self._ended(code)
         finally:
-            self._swap.undo(self)
+            self._swap.undo(self._leaving)
 
     def _take(self) -> None:
         reached("ready")
@@ -170,7 +170,7 @@ class Action:
         assert tie is not None
         self._swap.take(tie.pod)
         if self._request.fallback:
-            self._loop.call(setattr, self._joined, "stand_in", self._swap.stand_in())
+            self._loop.call(self._joined.use_stand_in, self._swap.stand_in())
         ports = self._swap.plan.ports
         where = f" -> laptop port {', '.join(map(str, ports))}" if ports else ""
         if self._swap.plan.target:
@@ -229,8 +229,13 @@ class Action:
         )
 
     # ---- the session is over, and begun anew ----------------------------------------------------------------------
-    def _is_over(self, reason: str) -> None:
-        self._inbox.put(SessionOver(reason, session=self._swap.plan.session))
+    def _is_over(self, reason: str, *, again: bool | None = None) -> None:
+        """Note that the swap has ended; ``again``: begin it anew. None: if we were away so long that the keeper did it.
+
+        What ends while we are there, somebody has ended: they must not find it swapped again.
+        """
+        away = self._lifeline.away() >= self._request.grace
+        self._inbox.put(SessionOver(reason, session=self._swap.plan.session, again=away if again is None else again))
 
     def _renew(self, over: SessionOver) -> bool:
         """Swap again, under the same process; False where that can't be."""
@@ -238,13 +243,16 @@ class Action:
             return True  # it is about one that has been replaced
         if self._swap.ended:
             return False  # it was tried
+        if not over.again:
+            self._narrator.warn(f"the session has ended in the cluster ({over.reason}); ending the process")
+            return False
         self._narrator.warn(f"the session has ended in the cluster ({over.reason}); swapping again")
         was_taken = self._swap.taken
         try:
             self._loop.run(self._lifeline.drop())
             self._swap.undo()
             self._swap = self._new_swap()
-            self._guarding.begin()
+            self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
             tie = self._first_tie(self._swap)
             self._loop.run(self._lifeline.hold(tie))
@@ -292,31 +300,6 @@ class Action:
             bytes_out=line.bytes_out,
             reconnects=line.reconnects,
         )
-
-    # ---- the end (`swap.Parting`) ---------------------------------------------------------------------------------
-    def hand_over(self, original: str) -> None:
-        """Have the original answer what still comes to the proxy pod, also what is held now."""
-        self._loop.call(self._joined.hand_over, original)
-
-    def begin(self) -> None:
-        """Expect the proxy pod to end."""
-        self._loop.run(self._lifeline.let_be())
-
-    def finish(self) -> None:
-        """Let what is open come to its end, for some seconds, and let go of the proxy pod."""
-        self._loop.run(self._drained())
-
-    async def _drained(self) -> None:
-        tie = self._lifeline.tie
-        if tie is not None and not tie.connection.closed.done():
-            deadline, moved = time.monotonic() + DRAIN, -1
-            await asyncio.sleep(LINGER)
-            while any(each.open for each in tie.inbound) and time.monotonic() < deadline:
-                before, moved = moved, self._line.totals.bytes_in + self._line.totals.bytes_out
-                if before == moved:
-                    break  # what is open is idle: a pool's connections
-                await asyncio.sleep(QUIET)
-        await self._lifeline.release()
 
     # ---- small things ---------------------------------------------------------------------------------------------
     def _identity(self) -> SessionIdentity:

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 class Guarding:
     """Takes the guard's word, on the event loop."""
 
-    def __init__(self, inbox: Inbox, narrator: Narrator, *, grace: float) -> None:
+    def __init__(self, inbox: Inbox, narrator: Narrator, grace: float, *, has_target: bool = True) -> None:
         self._inbox = inbox
         self._narrator = narrator
-        self._grace = grace
+        does = "puts the original back" if has_target else "removes the proxy pod"
+        self._armed = f"protection: keeper ({does} {grace:g} s after this laptop is gone)"
         self.latest: Guard | None = None
+        self._session = ""
 
-    def begin(self) -> None:
-        """Expect a new swap's guard."""
+    def begin(self, session: str) -> None:
+        """Expect the guard of this session: a word of the one before may still come."""
+        self._session = session
         self.latest = None
 
     @property
@@ -38,14 +41,12 @@ class Guarding:
 
     def said(self, session: str, guard: Guard) -> None:
         """Take what the guard of this session says."""
-        if guard == self.latest:
+        if guard == self.latest or session != self._session:
             return
         self.latest = guard
         match guard.state:
             case GuardState.ARMED:
-                self._narrator.done(
-                    f"protection: keeper (puts the original back {self._grace:g} s after this laptop is gone)"
-                )
+                self._narrator.done(self._armed)
             case GuardState.UNARMED:
                 self._narrator.warn(
                     f"protection: watchdog only ({guard.reason}): if this laptop is gone, run `bridge restore`"

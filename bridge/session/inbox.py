@@ -34,6 +34,8 @@ class SessionOver:
     reason: str
     session: str = ""
     """Which one: a word about an earlier one may come late."""
+    again: bool = True
+    """Whether it is to be begun anew."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from bridge.errors import TargetError
 from bridge.plan.lease import build_lease, lease_name
 from bridge.plan.manifest import Proxy, ProxySettings, build_bare_proxy, build_proxy, build_secret
 from bridge.plan.names import secret_name
-from bridge.plan.objects import Object, name_of
+from bridge.plan.objects import Object, labels_of, name_of
 from bridge.plan.placement import pod_template
-from bridge.plan.ports import InternalPorts, PortMap, internal_ports, port_maps, port_notes
+from bridge.plan.ports import InternalPorts, PortMap, internal_ports, port_maps, port_notes, selecting_services
 from bridge.plan.protection import Guard, Protection, build_guard, choose_protection, guard_token_name
 from bridge.plan.services import Narrowing, choose_services
 from bridge.plan.target import choose_container, describe
@@ -175,23 +175,33 @@ def _port_notes(situation: Situation, template: Object, container: str) -> tuple
 
 def _narrowing(request: RunRequest, situation: Situation) -> Narrowing:
     """Choose the Services that will send to the proxy pod alone. TargetError where none can, but one must."""
-    if situation.workload is None:
+    workload = situation.workload
+    if workload is None:
         return Narrowing((), ())
-    services = situation.services
-    if request.left != 0:  # the DNS names of pods that stay would go
-        services = tuple(each for each in services if each["spec"].get("clusterIP") != "None")
-    narrowing = choose_services(situation.workload, services, situation.pods, situation.workloads)
-    may_patch = situation.may("patch", "services") and situation.may("get", "services")
-    if not may_patch and narrowing.services:
-        why = "you may not patch services: the original shares the traffic until it has ended"
+    services, notes = list(situation.services), list[str]()
+    if request.left != 0:
+        headless = selecting_services(filter(_is_headless, services), labels_of(pod_template(workload)))
+        services = [service for service in services if not _is_headless(service)]
+        notes = [
+            f"service/{name_of(service)} is headless: it is not narrowed, or the names of the pods that stay would go"
+            for service in headless
+        ]
+    found = choose_services(workload, services, situation.pods, situation.workloads)
+    narrowing = Narrowing(found.services, (*found.notes, *notes))
+    if narrowing.services and not (situation.may("patch", "services") and situation.may("get", "services")):
+        why = "you may not get and patch services: the original shares the traffic until it has ended"
         narrowing = Narrowing((), (*narrowing.notes, why))
-    if request.left != 0 and not narrowing.services and narrowing.notes:
+    if request.left != 0 and narrowing.notes and not narrowing.services:
         option = "--keep-original" if request.keep_original else "--fallback"
         raise TargetError(
-            f"{option} needs Services that send to the proxy pod alone: {narrowing.notes[-1]}",
-            hint=f"Ask for the verbs get and patch on services, or leave {option} out.",
+            f"{option} needs a Service that sends to the proxy pod alone, and there is none: {narrowing.notes[-1]}",
+            hint=f"Leave {option} out: then the original ends while the session lasts.",
         )
     return narrowing
+
+
+def _is_headless(service: Object) -> bool:
+    return bool(service["spec"].get("clusterIP") == "None")
 
 
 def _lease(

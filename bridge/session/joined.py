@@ -57,14 +57,20 @@ class Joined:
         self._over = False
         self.taken = 0
         """Connections from the cluster that the process, or who stood in for it, has answered."""
-        self.stand_in = ""
-        """The address of a replica of the original that answers what the process does not take in time."""
+        self._stand_in = ""
+        self._known = asyncio.Event()
+        self._awaited = False
 
     async def open(self, network: NetworkSettings) -> None:
         """Start what outlives a connection."""
         self._network = network
         self._published = Published(self._accept_published, self._tell_published)
-        dns = DnsServer(self._line.create_connection, network.nameservers, sockets=self._box.dns_sockets)
+        dns = DnsServer(
+            self._line.create_connection,
+            network.nameservers,
+            sockets=self._box.dns_sockets,
+            tells=lambda: self._line.connection is not None,
+        )
         for part in (*self._outbound(), dns):
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
@@ -82,14 +88,21 @@ class Joined:
         """Make the relays of what comes to the pod's ports through ``connection``."""
         return [self._inbound(connection, port) for port in ports]
 
-    def hand_over(self, original: str) -> None:
-        """Relay what the pod still gets to the original at this address, also what is held now."""
-        self.stand_in = original
-        self._over = True
+    def use_stand_in(self, original: str) -> None:
+        """Have the replica of the original at this address answer what the process does not take in time."""
+        self._stand_in = original
+        if original:
+            self._known.set()
 
-    def hold_again(self) -> None:
-        """Send what comes to the process again: the session goes on."""
-        self._over = False
+    def hold_for_original(self) -> None:
+        """Have what comes wait for the original: there is no process any more."""
+        self._over = self._awaited = True
+
+    def hand_over(self, original: str) -> None:
+        """Relay what the pod still gets to the original at this address, also what is held; empty: there is none."""
+        self.use_stand_in(original)
+        self._over, self._awaited = True, False
+        self._known.set()
 
     # ---- ways -----------------------------------------------------------------------------------------------------
     def _inbound(self, connection: Connection, port: PortMap) -> Inbound:
@@ -135,9 +148,11 @@ class Joined:
     async def _dial_stand_in(
         self, factory: Callable[[], asyncio.Protocol], _host: str, pod_port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        if not self.stand_in:
+        if self._awaited:
+            await self._known.wait()  # its client's patience is the bound, and the end of the session
+        if not self._stand_in:
             raise ConnectionRefusedError("no replica of the original stands in")
-        return await self._line.create_connection(factory, self.stand_in, pod_port)
+        return await self._line.create_connection(factory, self._stand_in, pod_port)
 
     async def _dial_process(
         self, factory: Callable[[], asyncio.Protocol], _host: str, port: int

@@ -59,6 +59,10 @@ class Lifeline:
         self.state = "starting"
         self._asked = False
 
+    def away(self) -> float:
+        """Return for how many seconds the keeper has not heard of us, as far as we know."""
+        return time.monotonic() - self.tie.keeper.heard if self.tie else 0.0
+
     async def hold(self, tie: Tie) -> None:
         """Use this tie from now on, and keep the line up, until `release`."""
         await self._stop()

@@ -36,6 +36,11 @@ class Readiness:
         self._inbox = inbox
         self._started = asyncio.Event()
 
+    def process_ended(self) -> None:
+        """Note that the process has ended, and that what comes is held for the original: the pod stays Ready."""
+        self._wanted = frozenset()
+        self._started.set()
+
     def process_started(self) -> None:
         """Note that there is a process."""
         self._started.set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +76,8 @@ def _session(around: Around, means: Means, situation: Situation) -> int:
     first = [situation]  # a later swap looks for itself
 
     def new_swap() -> Swap:
-        there = first.pop() if first else examine(means.cluster, means.request, means.narrator)
+        # --takeover was for the first: two that may both take would take the target from each other for ever.
+        there = first.pop() if first else examine(means.cluster, replace(means.request, takeover=False), means.narrator)
         return _new_swap(means, there)
 
     action = Action(around, means, new_swap)

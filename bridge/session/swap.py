@@ -64,6 +64,9 @@ class Means:
 class Parting(Protocol):
     """What still hangs on the proxy pod when the session ends."""
 
+    def hold(self) -> None:
+        """Have what comes to the proxy pod wait for the original."""
+
     def hand_over(self, original: str) -> None:
         """Have the original at this address (empty: none) answer what still comes to the proxy pod."""
 
@@ -207,6 +210,8 @@ class Swap:
         self._signals.forget()
         if self.taken:
             self._narrator.doing(f"putting {self.plan.target} back")
+            if parting:
+                parting.hold()
         workload = target.put_back(lost=self._lost_record())
         reached("put back")
         back = False

@@ -12,21 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.cluster.errors import NotFound
 from bridge.errors import BridgeError
 from bridge.plan.drift import Drift, drift
 from bridge.session.changes import Target
 from bridge.session.claims import claim_of, renew_lease
-from bridge.session.inbox import SessionOver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
-    from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
     from bridge.session.swap import Swap
 
@@ -37,8 +35,18 @@ ASKING = 3.0
 """Seconds for a request: the next look is soon."""
 
 
+class Over(Protocol):
+    """Takes that the swap has ended in the cluster."""
+
+    def __call__(self, reason: str, *, again: bool | None) -> object:
+        """Take it; ``again``: whether it is to be begun anew, None: if nobody but the keeper can have ended it."""
+
+
 class Upkeep:
-    """Looks after the session's ``swap``, which is the one of the moment."""
+    """Looks after the session's ``swap``, which is the one of the moment.
+
+    ``stand_in`` gets the address of a replica of the original, where one is kept: it may be another one by now.
+    """
 
     def __init__(
         self,
@@ -46,13 +54,15 @@ class Upkeep:
         swap: Callable[[], Swap],
         *,
         renews: Callable[[], bool],
-        inbox: Inbox,
+        over: Over,
+        stand_in: Callable[[str], object] | None,
         narrator: Narrator,
     ) -> None:
         self._cluster = cluster
         self._swap = swap
         self._renews = renews
-        self._inbox = inbox
+        self._over = over
+        self._stand_in = stand_in
         self._narrator = narrator
         self._told: frozenset[str] = frozenset()
         self._renewed = 0.0
@@ -70,6 +80,8 @@ class Upkeep:
                 if swap.taken and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
                     looked = time.monotonic()
                     self._tell(swap, await asyncio.to_thread(self._look, swap))
+                    if self._stand_in is not None:
+                        self._stand_in(await asyncio.to_thread(swap.stand_in))
             except BridgeError as error:  # the next look is soon
                 log.debug("the session was not looked after this time: %s", error)
             except Exception:  # a bug in looking must not end the heartbeat
@@ -105,7 +117,7 @@ class Upkeep:
         if swap is not self._swap() or swap.ended:
             return  # it ended while we looked
         if found.over:
-            self._inbox.put(SessionOver(found.over, session=swap.plan.session))
+            self._over(found.over, again=found.again or None)
         for note in found.notes:
             if note not in self._told:
                 self._narrator.warn(note)

@@ -51,6 +51,8 @@ class Keeper(asyncio.Protocol):
         """Resolves when the pod was told to end, and another may be there soon."""
         self.round_trip = 0.0
         """Seconds that the latest echo took."""
+        self.heard = time.monotonic()
+        """When the latest came (time.monotonic)."""
         self._is_ready = is_ready
         self._on_listening = on_listening
         self._on_guard = on_guard
@@ -85,6 +87,7 @@ class Keeper(asyncio.Protocol):
         finally:
             self._pings.pop(number, None)
         self.round_trip = time.perf_counter() - started
+        self.heard = time.monotonic()
         return self.round_trip
 
     def close(self) -> None:

@@ -128,6 +128,15 @@ class Bridge:
             child.kill()
         self.kill()
 
+    def end(self) -> int:
+        """End it as a user does, and wait until everything is back; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def served_by(self) -> str:
+        """What `apps/server.py`, started by it, answers with."""
+        return f"laptop pid={self.out.wait_for(r'serving pid=([0-9]+)', 20)[1]}"
+
     def swapped(self, timeout: float = 60) -> Self:
         """Wait until the cluster's traffic goes to the laptop."""
         self.err.wait_for(r"is now answered by", timeout)

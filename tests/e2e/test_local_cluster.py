@@ -11,7 +11,7 @@ import socket
 import statistics
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -452,7 +452,8 @@ def test_the_tests_server_starts_when_told_and_dies_at_once_with_connections_ope
             waiting.sendall(b"GET /slow?ms=60000 HTTP/1.1\r\nHost: web\r\n\r\n")
             server.terminate()
             assert server.wait(2) != 0
-            assert waiting.recv(100) == b""
+            with suppress(ConnectionResetError):  # as the kernel likes it: the request may be half read
+                assert waiting.recv(100) == b""
 
 
 WEB = """

@@ -87,7 +87,7 @@ def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
 def test_a_second_ctrl_c_stops_the_waiting_not_the_restoring(
     laptop: AnyLaptop, kubectl: Kubectl, namespace: str
 ) -> None:
-    slow = {"httpGet": {"path": "/ready", "port": 8080}, "initialDelaySeconds": 15, "periodSeconds": 1}
+    slow = {"httpGet": {"path": "/ready", "port": 8080}, "initialDelaySeconds": 6, "periodSeconds": 1}
     kubectl.apply(manifest(deployment(container={"readinessProbe": slow})))
     kubectl.rollout("deployment/web")
     before = spec_of(kubectl)
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_stops_the_waiting_not_the_restoring(
         eventually(lambda: str(spec_of(kubectl)["replicas"]), "1")
         session.process.send_signal(signal.SIGINT)
         session.err.wait_for("not waiting until it is Ready", 10)
-        session.wait(15)
+        session.wait(20)
     assert_restored(kubectl, before)
 
 

@@ -14,6 +14,7 @@ import pytest
 from bridge import __version__
 from tests.e2e.faults.guarantees import FULL, PAGE, Guarantees, Row, this_machine
 from tests.e2e.faults.traffic import Meter, Request, traffic
+from tests.e2e.places import FIRST_NODE
 from tests.e2e.running import SERVER, Bridge, assert_restored, bridge, spec_of
 from tests.e2e.workloads import client, deployment, manifest, service
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 FIGURES = Path(".build") / "guarantees.json"
 STEADY = 1.0
 """Seconds of good answers that count as healthy."""
-FIRST_NODE = {"kubernetes.io/hostname": "node1"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

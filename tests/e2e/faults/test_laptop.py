@@ -7,23 +7,18 @@ import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.e2e.faults.conftest import FIRST_NODE, Stage, Watch
+from tests.e2e.faults.conftest import Stage, Watch
 from tests.e2e.faults.guarantees import FULL, Guarantees, tries
+from tests.e2e.places import LANES, place
 from tests.e2e.running import PROGRAM, SERVER, Bridge, assert_restored, bridge, eventually, left, spec_of
-from tests.e2e.workloads import deployment, manifest, service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cluster.access import AnyLaptop, Cluster, Kubectl
     from tests.cluster.laptop import Laptop
 
 GRACE = 5
-LANES = 3
-"""Sessions that die beside each other, each in a namespace of its own."""
 STARTUP = 3.0
 """Seconds that the original may take to start, on a machine that does all this at once; alone it takes one."""
 STEPS = ["rooted", "leased", "created", "connected", "started", "ready", "narrowed", "scaled", "swapped"]
@@ -35,7 +30,7 @@ BEFORE_THE_KEEPER = ["rooted", "leased"]
 def test_a_killed_bridge_is_put_back_by_its_watchdog(stage: Stage, guarantees: Guarantees) -> None:
     bound = STARTUP + 5
     row = guarantees.row("kill -9 of bridge", who="watchdog", bound=f"{bound:g} s")
-    for _ in range(tries(1, 10)):
+    for _ in range(tries(1, 3)):
         with stage.traffic() as meter, stage.session() as session:
             watch = Watch(meter, row)
             meter.wait_for("laptop pid=")
@@ -51,7 +46,7 @@ def test_a_killed_bridge_is_put_back_by_its_watchdog(stage: Stage, guarantees: G
 def test_a_laptop_that_is_gone_is_put_back_by_the_keeper(stage: Stage, guarantees: Guarantees) -> None:
     bound = GRACE + STARTUP + 5
     row = guarantees.row(f"kill -9 of all on the laptop (--grace {GRACE})", who="keeper", bound=f"{bound:g} s")
-    for _ in range(tries(1, 10)):
+    for _ in range(tries(1, 3)):
         with stage.traffic() as meter, stage.session("--grace", str(GRACE)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)
@@ -70,7 +65,7 @@ def test_it_is_put_back_whatever_step_the_laptop_died_at(laptop: AnyLaptop, clus
 
 
 def _steps(laptop: AnyLaptop, cluster: Cluster, steps: list[str]) -> None:
-    with _place(cluster) as (kubectl, namespace, before):
+    with place(cluster) as (kubectl, namespace, before):
         for step in steps:
             try:
                 _died_at(laptop, kubectl, namespace, before, step)
@@ -134,23 +129,8 @@ def test_it_is_put_back_whenever_all_of_the_laptop_is_killed(
 
 
 def _lane(laptop: AnyLaptop, cluster: Cluster, kills: list[float], bound: float) -> list[float]:
-    with _place(cluster) as (kubectl, namespace, before):
+    with place(cluster) as (kubectl, namespace, before):
         return [_killed_after(laptop, kubectl, namespace, before, moment, bound) for moment in kills]
-
-
-@contextmanager
-def _place(cluster: Cluster) -> Iterator[tuple[Kubectl, str, object]]:
-    """A namespace of its own with the target, for what goes on beside others; and the target's spec."""
-    namespace = f"e2e-{random.randrange(2**32):08x}"
-    cluster.kubectl("create", "namespace", namespace)
-    kubectl = cluster.kubectl.within(namespace)
-    try:
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
-        kubectl.apply(manifest(deployment(nodeSelector=FIRST_NODE), service()))
-        kubectl.rollout("deployment/web")
-        yield kubectl, namespace, spec_of(kubectl)
-    finally:
-        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def _killed_after(
@@ -186,15 +166,14 @@ def test_a_bridge_that_was_stopped_for_longer_than_the_grace_time_swaps_again(
         with stage.traffic(timeout=15) as meter, stage.session("--grace", str(GRACE)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)
-            served = session.out.wait_for(r"serving pid=(\d+)", 20)[1]
+            who = session.served_by()
             session.process.send_signal(signal.SIGSTOP)
             meter.wait_for("version=1", timeout=40)
             time.sleep(seconds - GRACE)  # noqa: TID251  # what the row says
             watch.now()
             session.process.send_signal(signal.SIGCONT)
-            watch.healthy_again(f"laptop pid={served}", within=15)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            watch.healthy_again(who, within=15)
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -225,8 +204,7 @@ def test_a_laptop_whose_clock_is_an_hour_wrong_holds_and_restores_as_any_other(s
         elsewhere = {"HOME": "/tmp", "KUBECONFIG": "/home/dev/.kube/config"}  # knows nothing of the session
         listed = stage.laptop.run([PROGRAM, "list", "-n", stage.namespace, "-o", "json"], env=elsewhere)
         refused = stage.laptop.run([*program, "run", "-n", stage.namespace, "-s", "web", "true"], env=elsewhere)
-        session.process.send_signal(signal.SIGTERM)
-        session.wait()
+        session.end()
     (found,) = json.loads(listed.stdout)["sessions"]
     assert found["life"] == "alive"
     assert found["heartbeat_age"] < GRACE * 2

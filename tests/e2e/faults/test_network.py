@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -20,10 +19,6 @@ BACK = 5.0
 """Seconds from when the link is back until a request is answered."""
 
 
-def _pid(session: object) -> str:
-    return session.out.wait_for(r"serving pid=(\d+)", 20)[1]  # type: ignore[attr-defined, no-any-return]
-
-
 @pytest.mark.parametrize("seconds", [5, 20])
 def test_a_link_that_is_cut_is_taken_up_again(
     stage: Stage, settings: Settings, guarantees: Guarantees, seconds: int
@@ -31,16 +26,15 @@ def test_a_link_that_is_cut_is_taken_up_again(
     row = guarantees.row(
         f"the laptop's link is cut for {seconds} s; from its return", who="bridge", bound=f"{BACK:g} s"
     )
-    for _ in range(tries(1, 5)):
+    for _ in range(tries(1, 3)):
         with stage.traffic(timeout=seconds + 20) as meter, stage.session() as session:
-            watch, process = Watch(meter, row), _pid(session)
+            watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")
             with Link(settings).is_cut():
                 time.sleep(seconds)  # noqa: TID251  # what the row says
             watch.now()
-            watch.healthy_again(f"laptop pid={process}", within=BACK)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            watch.healthy_again(who, within=BACK)
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -55,9 +49,9 @@ def test_a_link_that_is_cut_for_longer_than_the_grace_time_ends_the_swap_and_beg
         bound=f"{grace + 10} s",
     )
     again = guarantees.row("the same: the process answers again, from the link's return", who="bridge", bound="15 s")
-    for _ in range(tries(1, 2)):
+    for _ in range(tries(1, 1)):
         with stage.traffic(timeout=15) as meter, stage.session("--grace", str(grace)) as session:
-            watch, process = Watch(meter, row), _pid(session)
+            watch, who = Watch(meter, row), session.served_by()
             session.err.wait_for("protection: keeper", 20)
             meter.wait_for("laptop pid=")
             with Link(settings).is_cut():
@@ -66,9 +60,8 @@ def test_a_link_that_is_cut_for_longer_than_the_grace_time_ends_the_swap_and_beg
                 time.sleep(max(0.0, seconds - (time.monotonic() - watch.since)))  # noqa: TID251  # what the row says
             back = Watch(meter, again)
             back.now()
-            back.healthy_again(f"laptop pid={process}", within=15)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            back.healthy_again(who, within=15)
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -78,9 +71,9 @@ def test_a_silent_black_hole_is_noticed_and_the_tunnel_rebuilt(
 ) -> None:
     noticed = guarantees.row("black hole (packets dropped, no reset): noticed", who="bridge", bound="10 s")
     row = guarantees.row("black hole for 15 s; from its end", who="bridge", bound=f"{BACK:g} s")
-    for _ in range(tries(1, 5)):
+    for _ in range(tries(1, 3)):
         with stage.traffic(timeout=40) as meter, stage.session() as session:
-            watch, process = Watch(meter, row), _pid(session)
+            watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")
             with Link(settings).is_black_hole():
                 began = time.monotonic()
@@ -88,9 +81,8 @@ def test_a_silent_black_hole_is_noticed_and_the_tunnel_rebuilt(
                 noticed.back.append(time.monotonic() - began)
                 time.sleep(max(0.0, 15 - (time.monotonic() - began)))  # noqa: TID251  # what the row says
             watch.now()
-            watch.healthy_again(f"laptop pid={process}", within=BACK)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            watch.healthy_again(who, within=BACK)
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -100,14 +92,13 @@ def test_a_control_plane_that_restarts_costs_no_session(
     stage: Stage, settings: Settings, guarantees: Guarantees, component: str
 ) -> None:
     row = guarantees.row(f"{component} is killed and starts again", who="bridge", bound="15 s")
-    for _ in range(tries(1, 5)):
+    for _ in range(tries(1, 3)):
         with stage.traffic(timeout=30) as meter, stage.session() as session:
-            watch, process = Watch(meter, row), _pid(session)
+            watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")
             watch.now()
             components.restart(settings, component)
-            watch.healthy_again(f"laptop pid={process}", within=15)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            watch.healthy_again(who, within=15)
+            session.end()
         watch.count()
         stage.assert_restored()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,9 @@ from tests.e2e.workloads import deployment
 if TYPE_CHECKING:
     from tests.cluster.access import Kubectl
     from tests.cluster.settings import Settings
-    from tests.e2e.running import Bridge
 
 POD_STARTS = 2.5
 """Seconds that a proxy pod may take to start, on a machine that does all this at once; alone it takes one."""
-
-
-def served_by(session: Bridge) -> str:
-    """What the process answers with."""
-    return f"laptop pid={session.out.wait_for(r'serving pid=([0-9]+)', 20)[1]}"
 
 
 def in_proxy_pod(kubectl: Kubectl, word: str) -> list[psutil.Process]:
@@ -48,17 +41,16 @@ def in_proxy_pod(kubectl: Kubectl, word: str) -> list[psutil.Process]:
 def test_a_deleted_proxy_pod_is_made_anew_and_found(stage: Stage, guarantees: Guarantees) -> None:
     bound = POD_STARTS + 5
     row = guarantees.row("the proxy pod is deleted", who="ReplicaSet, bridge", bound=f"{bound:g} s")
-    for _ in range(tries(1, 10)):
+    for _ in range(tries(1, 3)):
         with stage.traffic() as meter, stage.session() as session:
-            watch, who = Watch(meter, row), served_by(session)
+            watch, who = Watch(meter, row), session.served_by()
             meter.wait_for(who)
             watch.now()
             stage.kubectl("delete", "pod", "-l", "bridge.internal/session", "--wait=false")
             session.err.wait_for("connected again to", 30)
             watch.healthy_again(who, within=bound)
             answered_by(stage.kubectl, who)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -67,9 +59,9 @@ def test_a_deleted_proxy_pod_is_made_anew_and_found(stage: Stage, guarantees: Gu
 def test_what_is_killed_in_the_proxy_pod_comes_back(stage: Stage, guarantees: Guarantees, what: str, word: str) -> None:
     bound = POD_STARTS + 5
     row = guarantees.row(f"kill -9 of the {what} in the proxy pod", who="keeper, kubelet, bridge", bound=f"{bound:g} s")
-    for _ in range(tries(1, 10)):
+    for _ in range(tries(1, 3)):
         with stage.traffic() as meter, stage.session() as session:
-            watch, who = Watch(meter, row), served_by(session)
+            watch, who = Watch(meter, row), session.served_by()
             session.err.wait_for("protection: keeper", 20)
             meter.wait_for(who)
             watch.now()
@@ -78,8 +70,7 @@ def test_what_is_killed_in_the_proxy_pod_comes_back(stage: Stage, guarantees: Gu
             session.err.wait_for("connected again to", 30)
             watch.healthy_again(who, within=bound)
             answered_by(stage.kubectl, who)
-            session.process.send_signal(signal.SIGTERM)
-            session.wait()
+            session.end()
         watch.count()
         stage.assert_restored()
 
@@ -89,7 +80,7 @@ def test_a_keeper_that_was_killed_restores_all_the_same(stage: Stage, guarantees
     row = guarantees.row(
         f"kill -9 of all on the laptop, then of the keeper (--grace {grace})", who="keeper", bound=f"{bound:g} s"
     )
-    for _ in range(tries(1, 5)):
+    for _ in range(tries(1, 3)):
         with stage.traffic() as meter, stage.session("--grace", str(grace)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)
@@ -115,7 +106,7 @@ def test_a_proxy_pod_whose_node_is_gone_is_made_anew_on_another(
         stage.before = stage.kubectl.json("get", "deployment/web")["spec"]
         for _ in range(tries(1, 3)):
             with stage.traffic() as meter, stage.session() as session:
-                watch, who = Watch(meter, row), served_by(session)
+                watch, who = Watch(meter, row), session.served_by()
                 meter.wait_for(who)
                 (pod,) = stage.kubectl.json("get", "pods", "-l", "bridge.internal/session")["items"]
                 assert pod["spec"]["nodeName"] == "node2"
@@ -125,8 +116,7 @@ def test_a_proxy_pod_whose_node_is_gone_is_made_anew_on_another(
                 watch.healthy_again(who, within=bound)
                 second_node.start(settings)
                 answered_by(stage.kubectl, who)
-                session.process.send_signal(signal.SIGTERM)
-                session.wait()
+                session.end()
             watch.count()
             stage.assert_restored()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 from tests.e2e.running import answered_by, assert_nothing_left, eventually, spec_of
@@ -11,12 +10,6 @@ from tests.e2e.workloads import deployment, manifest, service
 if TYPE_CHECKING:
     from tests.cluster.access import Cluster
     from tests.e2e.faults.conftest import Stage
-    from tests.e2e.running import Bridge
-
-
-def ended(session: Bridge) -> None:
-    session.process.send_signal(signal.SIGTERM)
-    session.wait()
 
 
 def test_a_target_that_is_deleted_leaves_nothing_to_put_back_and_nothing_behind(stage: Stage) -> None:
@@ -24,7 +17,7 @@ def test_a_target_that_is_deleted_leaves_nothing_to_put_back_and_nothing_behind(
         stage.kubectl("delete", "deployment/web")
         session.err.wait_for("deployment/web was deleted", 20)
         answered_by(stage.kubectl, "laptop pid=")
-        ended(session)
+        session.end()
     assert stage.kubectl("get", "deployments", "-o", "name") == ""
     assert_nothing_left(stage.kubectl)
 
@@ -36,7 +29,7 @@ def test_a_target_that_is_made_anew_is_left_as_it_is(stage: Stage) -> None:
         session.err.wait_for("deployment/web was restored", 20)
         session.err.wait_for("is now answered by this laptop(.*\n)+.*is now answered by this laptop", 60)
         answered_by(stage.kubectl, "laptop pid=")
-        ended(session)
+        session.end()
     stage.kubectl.rollout("deployment/web")
     assert spec_of(stage.kubectl)["replicas"] == 2
     assert_nothing_left(stage.kubectl)
@@ -47,7 +40,7 @@ def test_a_new_image_is_what_comes_back(stage: Stage) -> None:
     with stage.session() as session:
         stage.kubectl("set", "image", "deployment/web", "web=bridge.local/web:2")
         answered_by(stage.kubectl, "laptop pid=")
-        ended(session)
+        session.end()
     answered_by(stage.kubectl, "version=2")
     assert spec_of(stage.kubectl)["replicas"] == 1
     assert_nothing_left(stage.kubectl)
@@ -61,7 +54,7 @@ def test_an_upgrade_as_helm_makes_it_stays_and_shares_no_traffic(stage: Stage) -
         session.err.wait_for("somebody scaled deployment/web to 2", 20)
         stage.kubectl.rollout("deployment/web")
         answered_by(stage.kubectl, "laptop pid=")
-        ended(session)
+        session.end()
     assert spec_of(stage.kubectl)["replicas"] == 2
     assert_nothing_left(stage.kubectl)
     answered_by(stage.kubectl, "version=2")
@@ -74,12 +67,12 @@ def test_an_autoscaler_rests_and_what_it_does_stays(stage: Stage) -> None:
     with stage.session() as session:
         assert "HorizontalPodAutoscaler" in session.err.text
         assert spec_of(stage.kubectl)["replicas"] == 0
-        ended(session)
+        session.end()
     assert spec_of(stage.kubectl)["replicas"] == 2
     with stage.session("--fallback") as session:  # one is kept, and the autoscaler wants two
         session.err.wait_for("somebody scaled deployment/web to 2: they get none", 60)
         answered_by(stage.kubectl, "laptop pid=")
-        ended(session)
+        session.end()
     assert spec_of(stage.kubectl)["replicas"] == 2
     assert_nothing_left(stage.kubectl)
 

@@ -15,7 +15,7 @@ from tests.unit.session.telling import Told
 class World:
     def __init__(self) -> None:
         self.inbox, self.told = Inbox(), Told()
-        self.guarding = Guarding(self.inbox, self.told, grace=30)
+        self.guarding = Guarding(self.inbox, self.told, 30)
 
     def happened(self) -> object:
         return self.inbox.get(deadline=time.monotonic())
