@@ -117,6 +117,10 @@ class Parted:
     def __init__(self, world: World) -> None:
         self.world = world
         self.heard: list[tuple[str, Any]] = []
+        self.held = False
+
+    def hold(self) -> None:
+        self.held = not self.heard
 
     def hand_over(self, original: str) -> None:
         self.heard.append((f"hand over to {original}", (self.world.replicas(), self.world.selected())))
@@ -132,6 +136,7 @@ def test_what_still_comes_is_handed_over_when_the_original_is_ready_and_not_yet_
     swap, parted = world.swap(), Parted(world)
     world.whole(swap)
     swap.undo(parted)
+    assert parted.held
     assert parted.heard == [("hand over to 10.0.0.9", (2, S)), ("begin", True), ("finish", False)]
     swap.undo(parted)  # once more does nothing
     assert len(parted.heard) == 3

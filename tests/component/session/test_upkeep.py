@@ -36,13 +36,19 @@ class Kept:
 
     def __init__(self, world: World, *, taken: bool = True, renews: bool = True) -> None:
         self.world, self.told, self.inbox = world, Told(), Inbox()
+        self.stand_ins: list[str] = []
         self.swap: Swap = world.swap()
         self.swap.begin()
         if taken:
             self.swap.take(world.proxy)
         world.kube.log.clear()
         self.upkeep = Upkeep(
-            world.cluster, lambda: self.swap, renews=lambda: renews, inbox=self.inbox, narrator=self.told
+            world.cluster,
+            lambda: self.swap,
+            renews=lambda: renews,
+            over=lambda reason, *, again: self.inbox.put(SessionOver(reason, session=S, again=bool(again))),
+            stand_in=self.stand_ins.append,
+            narrator=self.told,
         )
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -109,7 +115,7 @@ def test_a_record_that_went_with_its_lease_ends_the_session(world: World) -> Non
     world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
     found: list[object] = []
     kept.until(lambda: found.append(kept.over()) or found[-1])
-    assert found[-1] == SessionOver("deployment/web was restored", session=S)
+    assert found[-1] == SessionOver("deployment/web was restored", session=S, again=False)
 
 
 def test_who_scales_the_original_is_told_once(world: World) -> None:
@@ -143,3 +149,10 @@ def test_a_swap_that_ends_is_looked_at_no_more(world: World) -> None:
     kept.until(lambda: len(world.kube.log) >= 3)
     assert kept.told.all == []
     assert not kept.looks(1)()
+
+
+def test_who_stands_in_is_looked_for_again_and_again(world: World) -> None:
+    """The replica that was kept may be replaced by another one, with another address."""
+    kept = Kept(world)
+    kept.until(lambda: len(kept.stand_ins) >= 2)
+    assert kept.stand_ins[-1] == kept.swap.stand_in()

@@ -16,6 +16,7 @@ class World:
     def __init__(self) -> None:
         self.inbox, self.told = Inbox(), Told()
         self.guarding = Guarding(self.inbox, self.told, 30)
+        self.guarding.begin("s1")
 
     def happened(self) -> object:
         return self.inbox.get(deadline=time.monotonic())
@@ -62,8 +63,17 @@ def test_a_guard_that_ends_the_session_is_told_to_the_main_thread(state: GuardSt
 def test_a_new_swap_has_to_hear_of_its_own_guard() -> None:
     world = World()
     world.guarding.said("s1", Guard(GuardState.ARMED))
-    world.guarding.begin()
+    world.guarding.begin("s2")
+    assert not world.guarding.armed
+    world.guarding.said("s1", Guard(GuardState.ARMED))  # a late word
     assert not world.guarding.armed
     world.guarding.said("s2", Guard(GuardState.ARMED))
     assert world.guarding.armed
-    assert len(world.told.said("done")) == 2
+
+
+def test_what_joins_without_a_target_has_no_original_to_be_put_back() -> None:
+    told = Told()
+    guarding = Guarding(Inbox(), told, 30, has_target=False)
+    guarding.begin("s1")
+    guarding.said("s1", Guard(GuardState.ARMED))
+    assert told.said("done") == ["protection: keeper (removes the proxy pod 30 s after this laptop is gone)"]

@@ -136,14 +136,14 @@ def test_who_may_not_patch_services_shares_the_traffic_and_is_told_so(verb: str)
     assert decided.services == ()
     assert decided.record
     assert decided.record.services == ()
-    assert any("may not patch services" in note for note in decided.notes)
+    assert any("may not get and patch services" in note for note in decided.notes)
 
 
 @pytest.mark.parametrize(("option", "flag"), [("keep_original", "--keep-original"), ("fallback", "--fallback")])
 def test_an_original_that_stays_needs_services_that_can_be_narrowed(option: str, flag: str) -> None:
-    with pytest.raises(TargetError, match=f"{flag} needs Services") as caught:
+    with pytest.raises(TargetError, match=f"{flag} needs a Service") as caught:
         plan(situation(lacking=lacking("patch services")), **{option: True})
-    assert f"leave {flag} out" in caught.value.hint
+    assert f"Leave {flag} out" in caught.value.hint
     assert plan(**{option: True}).services == ("web",)
 
 
@@ -157,6 +157,8 @@ def test_a_headless_service_is_left_to_an_original_that_stays() -> None:
     there = situation(services=(service("web", WEB), headless))
     assert plan(there).services == ("web", "pods")
     assert plan(there, fallback=True).services == ("web",)
+    with pytest.raises(TargetError, match="service/pods is headless"):
+        plan(situation(services=(headless,)), fallback=True)
 
 
 def test_a_service_of_somebody_else_too_is_not_narrowed() -> None:
