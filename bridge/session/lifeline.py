@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.cluster.errors import Unauthenticated
 from bridge.errors import BridgeError, TunnelError
 from bridge.plan.backoff import delays
-from bridge.tunnel.keeper import Refused
+from bridge.tunnel.keeper import Refused, since_boot
 from bridge.wire.messages import OVER_REASONS
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Lifeline:
         self._asked = False
 
     def away(self) -> float:
-        """Return for how many seconds the keeper has not heard of us, as far as we know."""
-        return time.monotonic() - self.tie.keeper.heard if self.tie else 0.0
+        """Return for how many seconds the keeper has not heard of us, as far as we know; sleep counts."""
+        return since_boot() - self.tie.keeper.heard if self.tie else 0.0
 
     async def hold(self, tie: Tie) -> None:
         """Use this tie from now on, and keep the line up, until `release`."""

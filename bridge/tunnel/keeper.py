@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
+def since_boot() -> float:
+    """Return seconds on a clock that goes on while the laptop sleeps, as the keeper's does; monotonic stands still."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 POD = "127.0.0.1"
 """The keeper listens on the pod's loopback, reached by a channel."""
 
@@ -51,8 +57,8 @@ class Keeper(asyncio.Protocol):
         """Resolves when the pod was told to end, and another may be there soon."""
         self.round_trip = 0.0
         """Seconds that the latest echo took."""
-        self.heard = time.monotonic()
-        """When the latest came (time.monotonic)."""
+        self.heard = since_boot()
+        """When the latest came (`since_boot`)."""
         self._is_ready = is_ready
         self._on_listening = on_listening
         self._on_guard = on_guard
@@ -87,7 +93,7 @@ class Keeper(asyncio.Protocol):
         finally:
             self._pings.pop(number, None)
         self.round_trip = time.perf_counter() - started
-        self.heard = time.monotonic()
+        self.heard = since_boot()
         return self.round_trip
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from bridge.plan.ports import PortMap
 from bridge.session import tie as tie_module
 from bridge.session.lifeline import Lifeline
 from bridge.tunnel.heartbeat import until_silent
+from bridge.tunnel.keeper import since_boot
 from bridge.tunnel.line import Line
 from bridge.wire import messages
 from tests.component.proxy import free_ports
@@ -177,5 +178,20 @@ def test_letting_go_into_a_black_hole_comes_to_its_end(run, sshd):
             world.server.silent = True
             await world.until("reconnecting")
             await asyncio.wait_for(world.lifeline.release(), 10)
+
+    run(main())
+
+
+def test_how_long_it_was_away_counts_sleep(run, sshd):
+    """Who was away for the grace time swaps again; who was not, and finds its session ended, was ended by somebody."""
+
+    async def main():
+        async with held(sshd) as world:
+            async with asyncio.timeout(10):
+                while world.lifeline.tie.keeper.round_trip == 0:  # noqa: ASYNC110  # bounded
+                    await asyncio.sleep(0.005)
+            assert world.lifeline.away() < 5
+            world.lifeline.tie.keeper.heard = since_boot() - 600  # as after ten minutes of sleep
+            assert world.lifeline.away() >= 600 or world.lifeline.away() < 5  # unless an echo came just now
 
     run(main())
