@@ -20,7 +20,7 @@ import asyncio
 import json
 import logging
 import socket
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from picows import WSError, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -165,10 +165,11 @@ class PortForward(WSListener):
 
 async def open_stream(endpoint: Endpoint, receiver: Receiver, *, within: float = 10.0) -> PortForward:
     """Open a stream to ``endpoint`` for ``receiver``. StreamError when the API server says no, or nobody answers."""
+    listener = PortForward(receiver)
     try:
         async with asyncio.timeout(within):
-            _, listener = await ws_connect(
-                lambda: PortForward(receiver),
+            await ws_connect(
+                lambda: listener,
                 endpoint.url,
                 ssl_context=endpoint.ssl,
                 extra_headers=[*endpoint.headers.items(), ("Sec-WebSocket-Protocol", SUBPROTOCOL)],
@@ -180,12 +181,16 @@ async def open_stream(endpoint: Endpoint, receiver: Receiver, *, within: float =
             )
     except WSHandshakeError as error:
         raise _refused(error) from error
+    except asyncio.CancelledError:
+        listener.abort()  # it may have been connected in this very turn
+        raise
     except TimeoutError as error:
+        listener.abort()
         raise StreamError(f"the API server did not open the port-forward within {within:g} s") from error
     except (OSError, WSError) as error:
         distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)  # picows's TLS has no class for it
         raise StreamError(f"the port-forward could not be opened: {error}", passing=not distrusted) from error
-    return cast("PortForward", listener)
+    return listener
 
 
 def _refused(error: WSHandshakeError) -> StreamError:
