@@ -39,10 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def guarantees() -> Iterator[Guarantees]:
     """The book; after a full run it becomes the page of the docs."""
-    book = Guarantees()
+    book = Guarantees.kept(FIGURES) if FULL else Guarantees()
     yield book
-    book.save(FIGURES)
     if FULL and book.rows:
+        book.save(FIGURES)
         PAGE.write_text(book.render(machine=this_machine(), version=__version__, date=f"{datetime.now(UTC):%Y-%m-%d}"))
 
 

@@ -48,6 +48,15 @@ class Guarantees:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.earlier: dict[str, Row] = {}
+
+    @classmethod
+    def kept(cls, path: Path) -> Guarantees:
+        """What earlier runs have measured: a row stays until it is measured anew, so a run may be made in parts."""
+        book = cls()
+        if path.exists():
+            book.earlier = {fields["what"]: Row(**fields) for fields in json.loads(path.read_text())}
+        return book
 
     def row(self, what: str, *, who: str, bound: str) -> Row:
         """The row of a fault; made when it is first asked for."""
@@ -56,12 +65,16 @@ class Guarantees:
     def save(self, path: Path) -> None:
         """Keep the figures of a run, for who wants to look."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([asdict(row) for row in self.rows.values()], indent=1))
+        path.write_text(json.dumps([asdict(row) for row in self.all()], indent=1))
+
+    def all(self) -> list[Row]:
+        """The rows of this run and, where it had none of that name, of earlier ones."""
+        return list((self.earlier | self.rows).values())
 
     def render(self, *, machine: str, version: str, date: str) -> str:
         """The page."""
         heads = ["what happens", "who mends it", "tries", "healthy again: median", "most", "bound", "requests failed"]
-        lines = [heads, ["---"] * len(heads), *(row.cells() for row in self.rows.values())]
+        lines = [heads, ["---"] * len(heads), *(row.cells() for row in self.all())]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
         return _PAGE.format(machine=machine, version=version, date=date, table=table)
 

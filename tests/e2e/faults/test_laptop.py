@@ -30,7 +30,7 @@ BEFORE_THE_KEEPER = ["rooted", "leased"]
 def test_a_killed_bridge_is_put_back_by_its_watchdog(stage: Stage, guarantees: Guarantees) -> None:
     bound = STARTUP + 5
     row = guarantees.row("kill -9 of bridge", who="watchdog", bound=f"{bound:g} s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic() as meter, stage.session() as session:
             watch = Watch(meter, row)
             meter.wait_for("laptop pid=")
@@ -46,7 +46,7 @@ def test_a_killed_bridge_is_put_back_by_its_watchdog(stage: Stage, guarantees: G
 def test_a_laptop_that_is_gone_is_put_back_by_the_keeper(stage: Stage, guarantees: Guarantees) -> None:
     bound = GRACE + STARTUP + 5
     row = guarantees.row(f"kill -9 of all on the laptop (--grace {GRACE})", who="keeper", bound=f"{bound:g} s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic() as meter, stage.session("--grace", str(GRACE)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)
@@ -162,7 +162,7 @@ def test_a_bridge_that_was_stopped_for_longer_than_the_grace_time_swaps_again(
     row = guarantees.row(
         f"SIGSTOP of bridge for {seconds} s; from SIGCONT (--grace {GRACE})", who="keeper, bridge", bound="15 s"
     )
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic(timeout=15) as meter, stage.session("--grace", str(GRACE)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)

@@ -26,7 +26,7 @@ def test_a_link_that_is_cut_is_taken_up_again(
     row = guarantees.row(
         f"the laptop's link is cut for {seconds} s; from its return", who="bridge", bound=f"{BACK:g} s"
     )
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic(timeout=seconds + 20) as meter, stage.session() as session:
             watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")
@@ -71,7 +71,7 @@ def test_a_silent_black_hole_is_noticed_and_the_tunnel_rebuilt(
 ) -> None:
     noticed = guarantees.row("black hole (packets dropped, no reset): noticed", who="bridge", bound="10 s")
     row = guarantees.row("black hole for 15 s; from its end", who="bridge", bound=f"{BACK:g} s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic(timeout=40) as meter, stage.session() as session:
             watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")
@@ -92,7 +92,7 @@ def test_a_control_plane_that_restarts_costs_no_session(
     stage: Stage, settings: Settings, guarantees: Guarantees, component: str
 ) -> None:
     row = guarantees.row(f"{component} is killed and starts again", who="bridge", bound="15 s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic(timeout=30) as meter, stage.session() as session:
             watch, who = Watch(meter, row), session.served_by()
             meter.wait_for("laptop pid=")

@@ -41,7 +41,7 @@ def in_proxy_pod(kubectl: Kubectl, word: str) -> list[psutil.Process]:
 def test_a_deleted_proxy_pod_is_made_anew_and_found(stage: Stage, guarantees: Guarantees) -> None:
     bound = POD_STARTS + 5
     row = guarantees.row("the proxy pod is deleted", who="ReplicaSet, bridge", bound=f"{bound:g} s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic() as meter, stage.session() as session:
             watch, who = Watch(meter, row), session.served_by()
             meter.wait_for(who)
@@ -59,7 +59,7 @@ def test_a_deleted_proxy_pod_is_made_anew_and_found(stage: Stage, guarantees: Gu
 def test_what_is_killed_in_the_proxy_pod_comes_back(stage: Stage, guarantees: Guarantees, what: str, word: str) -> None:
     bound = POD_STARTS + 5
     row = guarantees.row(f"kill -9 of the {what} in the proxy pod", who="keeper, kubelet, bridge", bound=f"{bound:g} s")
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic() as meter, stage.session() as session:
             watch, who = Watch(meter, row), session.served_by()
             session.err.wait_for("protection: keeper", 20)
@@ -80,7 +80,7 @@ def test_a_keeper_that_was_killed_restores_all_the_same(stage: Stage, guarantees
     row = guarantees.row(
         f"kill -9 of all on the laptop, then of the keeper (--grace {grace})", who="keeper", bound=f"{bound:g} s"
     )
-    for _ in range(tries(1, 3)):
+    for _ in range(tries(1, 2)):
         with stage.traffic() as meter, stage.session("--grace", str(grace)) as session:
             watch = Watch(meter, row)
             session.err.wait_for("protection: keeper", 20)
@@ -104,7 +104,7 @@ def test_a_proxy_pod_whose_node_is_gone_is_made_anew_on_another(
         stage.kubectl.apply(deployment(affinity=_prefers("node2")))
         stage.kubectl.rollout("deployment/web")
         stage.before = stage.kubectl.json("get", "deployment/web")["spec"]
-        for _ in range(tries(1, 3)):
+        for _ in range(tries(1, 2)):
             with stage.traffic() as meter, stage.session() as session:
                 watch, who = Watch(meter, row), session.served_by()
                 meter.wait_for(who)

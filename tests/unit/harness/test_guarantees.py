@@ -1,5 +1,7 @@
 """The page of guarantees: what the fault suite's figures become."""
 
+from pathlib import Path
+
 from tests.e2e.faults.guarantees import NO_BOUND, Guarantees
 
 
@@ -26,3 +28,15 @@ def test_the_page_has_every_row_and_says_where_it_was_measured() -> None:
     assert "| one | bridge | 1 |" in page
     assert "| two | keeper | 0 | - | - |" in page
     assert "2 cores" in page
+
+
+def test_a_run_in_parts_keeps_what_the_others_have_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    first = Guarantees()
+    first.row("one", who="bridge", bound="5 s").back.append(1.0)
+    first.row("two", who="bridge", bound="5 s").back.append(1.0)
+    first.save(file)
+    second = Guarantees.kept(file)
+    second.row("two", who="bridge", bound="5 s").back.append(4.0)
+    second.save(file)
+    assert [row.back for row in Guarantees.kept(file).all()] == [[1.0], [4.0]]
