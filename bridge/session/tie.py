@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import TunnelError
 from bridge.tunnel.heartbeat import until_silent
-from bridge.tunnel.keeper import Keeper, Refused, open_keeper
+from bridge.tunnel.keeper import Keeper, NotThere, Refused, open_keeper
 from bridge.tunnel.ssh import Connection, connect
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bridge.tunnel.keys import SessionKeys
     from bridge.wire.messages import Guard
 
+TRY_EVERY = 0.05
+"""Seconds between two tries to reach a keeper that is just starting."""
 GOODBYE = 2.0
 """Seconds that the pod may take to close its ports."""
 
@@ -141,9 +143,17 @@ async def finish(pod: str, connection: Connection, ends: Ends, *, within: float)
 
 
 async def _keeper(connection: Connection, ends: Ends) -> Keeper:
-    return await open_keeper(
-        connection.create_connection, ends.keeper_port, ends.token, is_ready=ends.is_ready, on_guard=ends.on_guard
-    )
+    while True:
+        try:
+            return await open_keeper(
+                connection.create_connection,
+                ends.keeper_port,
+                ends.token,
+                is_ready=ends.is_ready,
+                on_guard=ends.on_guard,
+            )
+        except NotThere:  # it starts sshd first; on a busy node its own port comes a moment later
+            await asyncio.sleep(TRY_EVERY)
 
 
 async def _started(inbound: Sequence[Inbound]) -> None:

@@ -39,6 +39,10 @@ class Refused(TunnelError):
         self.reason = reason
 
 
+class NotThere(TunnelError):
+    """Nobody listens on the keeper's port: sshd was there first, and the keeper comes in a moment."""
+
+
 class Keeper(asyncio.Protocol):
     """A control connection. `open_keeper` makes one that has its report."""
 
@@ -204,6 +208,8 @@ async def open_keeper(
     keeper = Keeper(is_ready=is_ready, on_listening=on_listening, on_guard=on_guard)
     try:
         await dial(lambda: keeper, POD, port)
+    except ConnectionRefusedError as error:
+        raise NotThere(f"the pod's keeper can't be reached: {error}") from error
     except OSError as error:
         raise TunnelError(f"the pod's keeper can't be reached: {error}") from error
     keeper.hello(token)

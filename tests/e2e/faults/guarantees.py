@@ -37,7 +37,7 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row of the page."""
-        timed = self.back and self.bound != NO_BOUND
+        timed = self.back and self.bound.endswith(" s")
         times = [f"{statistics.median(self.back):.1f} s", f"{max(self.back):.1f} s"] if timed else ["-", "-"]
         requests = f"{self.failed} of {self.sent}" if self.sent else "-"
         return [self.what, self.who, str(len(self.back)), *times, self.bound, requests]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ def in_proxy_pod(kubectl: Kubectl, word: str) -> list[psutil.Process]:
     return found
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill them all; one of them may take another one along."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def test_a_deleted_proxy_pod_is_made_anew_and_found(stage: Stage, guarantees: Guarantees) -> None:
     bound = POD_STARTS + 5
     row = guarantees.row("the proxy pod is deleted", who="ReplicaSet, bridge", bound=f"{bound:g} s")
@@ -65,8 +73,7 @@ def test_what_is_killed_in_the_proxy_pod_comes_back(stage: Stage, guarantees: Gu
             session.err.wait_for("protection: keeper", 20)
             meter.wait_for(who)
             watch.now()
-            for process in in_proxy_pod(stage.kubectl, word):
-                process.kill()
+            kill(in_proxy_pod(stage.kubectl, word))
             session.err.wait_for("connected again to", 30)
             watch.healthy_again(who, within=bound)
             answered_by(stage.kubectl, who)
@@ -87,8 +94,7 @@ def test_a_keeper_that_was_killed_restores_all_the_same(stage: Stage, guarantees
             meter.wait_for("laptop pid=")
             watch.now()
             session.kill_all()
-            for process in in_proxy_pod(stage.kubectl, "entrypoint.py"):
-                process.kill()
+            kill(in_proxy_pod(stage.kubectl, "entrypoint.py"))
             watch.healthy_again("version=1", within=bound)
         watch.count()
         stage.assert_restored()
