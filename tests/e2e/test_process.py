@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.places import LANES, place
-from tests.e2e.running import PROGRAM, Bridge, assert_nothing_left, assert_restored
+from tests.e2e.running import PROGRAM, Bridge, assert_restored
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
     from tests.cluster.access import AnyLaptop, Cluster, Kubectl
-    from tests.cluster.laptop import Laptop
 
 SERVER = "tests/e2e/apps/server.py"
 
@@ -98,29 +97,6 @@ def test_working_directory_uid_and_arguments_pass_through(laptop: AnyLaptop, sho
     uid = laptop.run(["id", "-u"]).stdout
     umask = laptop.run(["sh", "-c", "umask"]).stdout
     assert done.stdout == f"/tmp\n{uid}{umask}a b||*|--help|é|"
-
-
-@pytest.mark.local_cluster
-def test_the_whole_tree_ends_with_the_session(local_laptop: Laptop, shop: str) -> None:
-    before = set(local_laptop.processes())
-    script = "(setsid sleep 1000 &) ; (setsid sh -c 'trap \"\" TERM; sleep 1000' &) ; exit 5"
-    done = local_laptop.run([PROGRAM, "run", "-n", shop, "sh", "-c", script], timeout=60)
-    assert done.returncode == 5
-    assert set(local_laptop.processes()) <= before
-
-
-@pytest.mark.local_cluster
-def test_a_killed_bridge_leaves_no_process(local_laptop: Laptop, kubectl: Kubectl, shop: str) -> None:
-    before = set(local_laptop.processes())
-    with Bridge(local_laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as session:
-        session.swapped()
-        session.process.kill()
-        session.wait()
-        deadline = time.monotonic() + 20
-        while not set(local_laptop.processes()) <= before:
-            assert time.monotonic() < deadline, "processes of the session are still there"
-            select.select([], [], [], 0.1)
-    assert_nothing_left(kubectl)  # the watchdog was the last of them
 
 
 def test_env_files_hold_the_pod_s_environment_for_their_owner_only(laptop: AnyLaptop, shop: str) -> None:
