@@ -90,8 +90,8 @@ _PAGE = """\
 What dies, how long until it is healthy again, and how many requests fail. This page is written by a test run
 (`FAULTS=full make test-faults`), which fails when a bound is not kept; CI does the same with fewer tries.
 
-bridge {version}, {date}, on {machine}, which the cluster (two nodes where a row needs them), the laptop and the load
-share. The target is one replica of an HTTP server that dies at once on SIGTERM, so nothing is hidden by a graceful
+bridge {version}, {date}, on {machine}, which the cluster (two nodes where a row needs them), the laptop and the
+load share. The target is one replica of an HTTP server that dies at once on SIGTERM, so nothing is hidden by a graceful
 shutdown; "healthy again" is the first good answer of who should answer after the fault. The load is 50 requests a
 second, each on a new connection, from a pod, with a time limit of 15 s. Requests that were held and then answered count
 as answered.
