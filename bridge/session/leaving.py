@@ -27,7 +27,7 @@ LINGER = 1.0
 """Seconds that the proxy pod is held after it was deleted: as long as Services may go on sending to it."""
 DRAIN = 6.0
 """Seconds that connections to the original, through the proxy pod that goes, may take to come to their end."""
-QUIET = 0.5
+QUIET = 0.2
 """Seconds without a byte after which those that are open count as idle: the connections of a pool."""
 
 
