@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bridge.cluster.calls import JSON_PATCH, MERGE_PATCH, Call
 from bridge.cluster.credentials import Credentials
-from bridge.cluster.errors import Answer, ApiError, Expired, NotFound, Unreachable, refusal
+from bridge.cluster.errors import Answer, ApiError, Conflict, Expired, NotFound, Unreachable, refusal
 from bridge.cluster.kubeconfig import load_access
 from bridge.cluster.parallel import gather
 from bridge.cluster.transport import Patience, Transport
@@ -31,6 +31,8 @@ TICK = 1
 """Seconds that a watch lasts before it is asked for anew (the API server takes whole ones)."""
 
 SHORT = 0.2
+DECISIONS = 8
+"""How often a patch is decided again because the object changed in between."""
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
@@ -149,6 +151,30 @@ class Cluster:
         """Patch an object, by RFC 7386 or RFC 6902. Raise Conflict if it changed since the patch's resourceVersion."""
         content_type = MERGE_PATCH if kind == "merge" else JSON_PATCH
         return self._json(Call(method="PATCH", path=path, body=patch, content_type=content_type))
+
+    def find(self, path: str) -> Object | None:
+        """Return an object, None if there is none. Raise MissingRight or another ClusterError."""
+        try:
+            return self.get(path)
+        except NotFound:
+            return None
+
+    def revise(self, path: str, decide: Callable[[Object], Any | None], *, what: str) -> Object:
+        """Read an object, patch it as ``decide`` says (None: not at all), and return it as it is then.
+
+        The patch must carry the resourceVersion that was read: it is decided again when the object changed in between.
+        Raise NotFound, or ClusterError, naming ``what``, for one that is being changed all the time.
+        """
+        for _ in range(DECISIONS):
+            found = self.get(path)
+            change = decide(found)
+            if change is None:
+                return found
+            try:
+                return self.patch(path, change)
+            except Conflict:
+                continue
+        raise ClusterError(f"{what} is being changed all the time", hint="Try again in a moment.")
 
     def delete(
         self,

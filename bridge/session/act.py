@@ -77,7 +77,6 @@ class Action:
         self._signals = around.signals
         self._box = around.box
         self._loop = around.loop
-        self._means = means
         self._cluster = means.cluster
         self._new_swap = new_swap
         self._swap = new_swap()

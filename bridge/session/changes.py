@@ -18,7 +18,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.cluster.errors import Conflict, MissingRight, NotFound
+from bridge.cluster.errors import MissingRight, NotFound
 from bridge.cluster.pods import is_original, wait_for_rollout, wait_gone
 from bridge.cluster.trouble import is_ready
 from bridge.cluster.workloads import pods_of, selector_of
@@ -45,8 +45,6 @@ PATIENCE = 20.0
 """Seconds that a restore goes on asking an API server that does not answer: a restart of it takes less."""
 GONE_WITHIN = 40.0
 """Seconds that a proxy pod may take to go: its grace period is 15."""
-TRIES = 8
-"""How often a patch is decided again because the target changed in between."""
 
 
 class Target:
@@ -110,26 +108,17 @@ class Target:
 
     def current(self) -> Object | None:
         """Return the target as it is now, None if it was deleted."""
-        try:
-            return self._stamp(self._cluster.get(self.record.path))
-        except NotFound:
-            return None
+        found = self._cluster.find(self.record.path)
+        return self._stamp(found) if found else None
 
     def _stamp(self, item: Object) -> Object:
         return {**item, "apiVersion": API_VERSION, "kind": self.record.kind}
 
     def _patched(self, patch: Callable[[Object], Object | None]) -> Object:
-        path = self.record.path
-        for _ in range(TRIES):
-            workload = self._stamp(self._cluster.get(path))
-            change = patch(workload)
-            if change is None:
-                return workload
-            try:
-                return self._stamp(self._cluster.patch(path, change))
-            except Conflict:
-                continue
-        raise ClusterError(f"{self.record.target} is being changed all the time", hint="Try again in a moment.")
+        revised = self._cluster.revise(
+            self.record.path, lambda workload: patch(self._stamp(workload)), what=self.record.target
+        )
+        return self._stamp(revised)
 
 
 def create_root(cluster: Cluster, secret: Object) -> Object:
@@ -173,14 +162,19 @@ def _refused(cluster: Cluster, path: str, item: Object) -> str:
 
 
 def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
-    """Delete the session's objects, the ReplicaSet first, and wait until its pod is gone.
+    """Delete the session's objects, the ReplicaSet first, and wait until its pod is gone."""
+    delete_objects(cluster.patient(PATIENCE), session)
+    wait_until_removed(cluster, session, narrator)
+
+
+def wait_until_removed(cluster: Cluster, session: str, narrator: Narrator) -> None:
+    """Wait until the proxy pod and its ReplicaSet, which were deleted, are gone.
 
     A second or two, so no signal ends the wait: who mashes Ctrl-C finds nothing left, either. What else the Secret owns
     the garbage collector removes.
     """
     cluster = cluster.patient(PATIENCE)
     namespace, selector = cluster.namespace, f"{SESSION_LABEL}={session}"
-    delete_objects(cluster, session)
     for path in (f"/api/v1/namespaces/{namespace}/pods", WorkloadKind.REPLICA_SET.path(namespace)):
         deadline = time.monotonic() + GONE_WITHIN
         wait_gone(cluster, path, label_selector=selector, deadline=deadline, on_progress=narrator.doing)

@@ -82,10 +82,8 @@ def release_lease(cluster: Cluster, name: str, session: str) -> None:
 
 def claim_of(cluster: Cluster, name: str) -> Claim | None:
     """Return the claim that a Lease is, None if there is none."""
-    try:
-        return Claim.of(cluster.get(lease_path(cluster.namespace, name)))
-    except NotFound:
-        return None
+    lease = cluster.find(lease_path(cluster.namespace, name))
+    return Claim.of(lease) if lease else None
 
 
 def claims_in(cluster: Cluster, *, label_selector: str) -> list[Claim]:

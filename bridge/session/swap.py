@@ -29,9 +29,9 @@ from bridge.session.changes import (
     create_proxy,
     create_root,
     delete_objects,
-    remove_objects,
     wait_until_back,
     wait_until_out,
+    wait_until_removed,
 )
 from bridge.session.claims import claim_lease, claim_of, release_lease
 from bridge.session.steps import reached
@@ -202,7 +202,7 @@ class Swap:
             if self._begun:
                 self._remove(parting)
             if self.plan.lease:
-                release_lease(self._cluster.patient(PATIENCE), self.plan.lease["metadata"]["name"], self.plan.session)
+                release_lease(self._cluster.patient(PATIENCE), name_of(self.plan.lease), self.plan.session)
         self._store.remove(self.plan.session)
         self._undone = True
 
@@ -229,10 +229,12 @@ class Swap:
 
     def _lost_record(self) -> UndoRecord | None:
         """Return the record that goes for the one on the target, should that be gone though the claim is ours."""
-        if not (self.plan.lease and self.taken):
-            return None
-        claim = claim_of(self._cluster.patient(PATIENCE), self.plan.lease["metadata"]["name"])
-        return self.record if claim and claim.session == self.plan.session else None
+        return self.record if self.taken and self.is_claimed(self._cluster.patient(PATIENCE)) else None
+
+    def is_claimed(self, cluster: Cluster) -> bool:
+        """Tell whether the target's Lease is this swap's."""
+        claim = claim_of(cluster, name_of(self.plan.lease)) if self.plan.lease else None
+        return claim is not None and claim.session == self.plan.session
 
     def _remove(self, parting: Parting | None) -> None:
         """Remove the objects. The proxy pod stays until we have let go of it: nothing of what comes is refused."""
@@ -241,7 +243,7 @@ class Swap:
         delete_objects(self._cluster.patient(PATIENCE), self.plan.session)
         if parting:
             parting.finish()
-        remove_objects(self._cluster, self.plan.session, self._narrator)
+        wait_until_removed(self._cluster, self.plan.session, self._narrator)
         self._narrator.done("everything of this session is removed from the cluster")
 
     # ---- the record on disk ---------------------------------------------------------------------------------------

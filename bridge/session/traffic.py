@@ -11,10 +11,10 @@ already.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.cluster.errors import ApiError, Conflict, MissingRight, NotFound
-from bridge.errors import ClusterError
+from bridge.cluster.errors import ApiError, MissingRight, NotFound
 from bridge.plan.services import narrow_patch, ready_pods
 from bridge.wire.marks import SESSION_LABEL
 from bridge.wire.undo import widen_patch
@@ -31,7 +31,6 @@ SEEN_WITHIN = 20.0
 """Seconds that the cluster may take to follow a change in its EndpointSlices."""
 SETTLE = 2.0
 """Seconds for the nodes to follow the EndpointSlices: kube-proxy does so once a second at least (minSyncPeriod)."""
-TRIES = 8
 
 
 def narrow(cluster: Cluster, services: Sequence[str], session: str) -> None:
@@ -116,15 +115,5 @@ def _of(service: str, slices: dict[str, Object]) -> list[Object]:
 
 
 def _patched(cluster: Cluster, name: str, decide: Callable[[Object], Object | None]) -> None:
-    path = f"/api/v1/namespaces/{cluster.namespace}/services/{name}"
-    for _ in range(TRIES):
-        try:
-            change = decide(cluster.get(path))
-            if change is not None:
-                cluster.patch(path, change)
-        except NotFound:
-            return
-        except Conflict:
-            continue
-        return
-    raise ClusterError(f"service/{name} is being changed all the time", hint="Try again in a moment.")
+    with suppress(NotFound):  # a Service that is gone sends nobody anywhere
+        cluster.revise(f"/api/v1/namespaces/{cluster.namespace}/services/{name}", decide, what=f"service/{name}")

@@ -14,17 +14,16 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.cluster.errors import NotFound
 from bridge.errors import BridgeError
 from bridge.plan.drift import Drift, drift
+from bridge.plan.objects import name_of
 from bridge.session.changes import Target
-from bridge.session.claims import claim_of, renew_lease
+from bridge.session.claims import renew_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.cluster import Cluster
-    from bridge.plan.objects import Object
     from bridge.session.narrator import Narrator
     from bridge.session.swap import Swap
 
@@ -90,7 +89,7 @@ class Upkeep:
     def _renew(self, swap: Swap) -> None:
         if swap.plan.lease:
             with self._cluster.anew(timeout=ASKING) as cluster:
-                renew_lease(cluster, swap.plan.lease["metadata"]["name"], swap.plan.session)
+                renew_lease(cluster, name_of(swap.plan.lease), swap.plan.session)
             self._renewed = time.monotonic()
 
     def _look(self, swap: Swap) -> Drift:
@@ -98,20 +97,14 @@ class Upkeep:
         if record is None:
             return Drift()
         with self._cluster.anew(timeout=ASKING) as cluster:
-            services = [service for name in swap.plan.services if (service := _service(cluster, name))]
+            services = [service for name in swap.plan.services if (service := cluster.find(record.service_path(name)))]
             workload = Target(cluster, record).current()
-            found = drift(record, workload, services, claimed=self._is_claimed(cluster, swap))
+            found = drift(record, workload, services, claimed=swap.is_claimed(cluster))
             if found.widened:
                 swap.narrow_again(cluster, found.widened)
             if found.lost:
                 swap.record_again(cluster)
         return found
-
-    def _is_claimed(self, cluster: Cluster, swap: Swap) -> bool:
-        if not swap.plan.lease:
-            return False
-        claim = claim_of(cluster, swap.plan.lease["metadata"]["name"])
-        return claim is not None and claim.session == swap.plan.session
 
     def _tell(self, swap: Swap, found: Drift) -> None:
         if swap is not self._swap() or swap.ended:
@@ -122,10 +115,3 @@ class Upkeep:
             if note not in self._told:
                 self._narrator.warn(note)
         self._told = frozenset(found.notes)
-
-
-def _service(cluster: Cluster, name: str) -> Object | None:
-    try:
-        return cluster.get(f"/api/v1/namespaces/{cluster.namespace}/services/{name}")
-    except NotFound:
-        return None
