@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 from bridge.plan.objects import Object, name_of
 from bridge.plan.target import describe
 from bridge.plan.undo import record_of
-from bridge.wire.marks import SESSION_LABEL
-from bridge.wire.undo import replicas_of
+from bridge.wire.undo import narrowed_to, replicas_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,13 +58,9 @@ def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object
         return Drift(over=f"{record.target} was restored")
     if current.session != record.session:
         return Drift(over=f"{record.target} was taken by {current.holder}")
-    widened = tuple(name_of(service) for service in services if not _is_narrowed(service, record.session))
+    widened = tuple(name_of(service) for service in services if narrowed_to(service) != record.session)
     notes = (*_scaled(workload, current, narrowed=bool(services)), *(_selecting(name) for name in widened))
     return Drift(notes=notes, widened=widened)
-
-
-def _is_narrowed(service: Object, session: str) -> bool:
-    return (service["spec"].get("selector") or {}).get(SESSION_LABEL) == session
 
 
 def _scaled(workload: Object, record: UndoRecord, *, narrowed: bool) -> tuple[str, ...]:

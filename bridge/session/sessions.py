@@ -30,6 +30,7 @@ from bridge.plan.undo import record_of
 from bridge.session.claims import claims_in
 from bridge.session.store import this_laptops_store
 from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.undo import narrowed_to
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
@@ -105,8 +106,7 @@ def _services(cluster: Cluster) -> list[Object]:
 def _by_session(services: list[Object]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for service in services:
-        session = (service["spec"].get("selector") or {}).get(SESSION_LABEL)
-        if session:
+        if session := narrowed_to(service):
             found.setdefault(session, []).append(name_of(service))
     return found
 

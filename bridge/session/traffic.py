@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import ApiError, MissingRight, NotFound
 from bridge.plan.services import narrow_patch, ready_pods
-from bridge.wire.marks import SESSION_LABEL
-from bridge.wire.undo import widen_patch
+from bridge.wire.undo import narrowed_to, widen_patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +39,7 @@ def narrow(cluster: Cluster, services: Sequence[str], session: str) -> None:
     """
 
     def decide(service: Object) -> Object | None:
-        before = (service["spec"].get("selector") or {}).get(SESSION_LABEL, "")
-        return narrow_patch(service, session, replacing=before)
+        return narrow_patch(service, session, replacing=narrowed_to(service))
 
     for name in services:
         _patched(cluster, name, decide)
@@ -58,7 +56,7 @@ def narrowed_services(cluster: Cluster, session: str) -> list[str]:
     return [
         str(service["metadata"]["name"])
         for service in cluster.list_(f"/api/v1/namespaces/{cluster.namespace}/services")
-        if (service["spec"].get("selector") or {}).get(SESSION_LABEL) == session
+        if narrowed_to(service) == session
     ]
 
 

@@ -191,10 +191,14 @@ def patch_of(workload: Object, annotation: str | None, *, replicas: int | None =
 
 def widen_patch(service: Object, session: str) -> Object | None:
     """Have ``service`` (as just read) select as before ``session``; None where nothing of that session is in it."""
-    selector = service["spec"].get("selector") or {}
-    if selector.get(SESSION_LABEL) != session:
+    if narrowed_to(service) != session:
         return None
     return {"metadata": as_read(service), "spec": {"selector": {SESSION_LABEL: None}}}
+
+
+def narrowed_to(service: Object) -> str:
+    """Return the session whose proxy pod alone ``service`` selects, empty if none."""
+    return str((service["spec"].get("selector") or {}).get(SESSION_LABEL) or "")
 
 
 def as_read(item: Object) -> Object:
