@@ -131,6 +131,11 @@ class TargetSpec:
             container=container if colon else None,
         )
 
+    def means(self, target: str, session: str) -> bool:
+        """Tell whether the words mean a session: its target (``deployment/web``, possibly empty), or its id."""
+        kind, _, name = target.partition("/")
+        return self.name in (name, session) and self.kind in (None, WorkloadKind.parse(kind) if kind else None)
+
     def __str__(self) -> str:
         kind = f"{self.kind}/" if self.kind else ""
         container = f":{self.container}" if self.container else ""

@@ -127,9 +127,7 @@ class Action:
         with self._signals.interruptible():
             tie = self._first_tie(self._swap)
         try:
-            self._loop.run(self._lifeline.hold(tie))
-            network = _network(tie.keeper.report)
-            self._box.apply(network)
+            network = self._use(tie)
             self._loop.run(self._joined.open(network))
             self._narrator.done(f"connected to the proxy pod {tie.pod}")
             reached("connected")
@@ -205,6 +203,13 @@ class Action:
         pod, connection = reach(self._cluster, self._loop, swap.plan, swap.keys, self._narrator, deadline=deadline)
         return self._loop.run(finish(pod, connection, self._ends(swap), within=KEEPER_ANSWERS))
 
+    def _use(self, tie: Tie) -> NetworkSettings:
+        """Keep to this tie, and give the sandbox its pod's network; return that."""
+        self._loop.run(self._lifeline.hold(tie))
+        network = _network(tie.keeper.report)
+        self._box.apply(network)
+        return network
+
     async def _another(self, not_to: str) -> Tie:
         tie = await another_tie(self._cluster, self._swap.plan, self._ends(self._swap), not_to=not_to)
         try:
@@ -253,11 +258,7 @@ class Action:
             self._swap = self._new_swap()
             self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
-            tie = self._first_tie(self._swap)
-            self._loop.run(self._lifeline.hold(tie))
-            network = _network(tie.keeper.report)
-            self._box.apply(network)
-            self._loop.call(self._joined.moved, network)
+            self._loop.call(self._joined.moved, self._use(self._first_tie(self._swap)))
             if was_taken:  # else the process does not accept yet: `run` takes it when it does
                 self._take()
         except BridgeError as error:

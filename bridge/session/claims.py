@@ -18,8 +18,6 @@ from bridge.plan.objects import name_of
 from bridge.plan.undo import held, since
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
 
@@ -89,11 +87,7 @@ def claim_of(cluster: Cluster, name: str) -> Claim | None:
 def claims_in(cluster: Cluster, *, label_selector: str) -> list[Claim]:
     """Return the claims of the namespace; none where leases may not be listed."""
     try:
-        return claims_of(cluster.list_(lease_path(cluster.namespace), label_selector=label_selector))
+        leases = cluster.list_(lease_path(cluster.namespace), label_selector=label_selector)
     except MissingRight:
         return []
-
-
-def claims_of(leases: Iterable[Object]) -> list[Claim]:
-    """Read Leases as claims."""
     return [Claim.of(lease) for lease in leases]

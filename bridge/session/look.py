@@ -13,7 +13,7 @@ from bridge.cluster import connect
 from bridge.cluster.errors import ApiError
 from bridge.errors import BridgeError, ClusterError, TargetError
 from bridge.plan.objects import labels_of
-from bridge.plan.target import TargetSpec, WorkloadKind
+from bridge.plan.target import TargetSpec
 from bridge.session.local import Gone, Visitor
 from bridge.session.sessions import find_sessions
 from bridge.session.store import this_laptops_store
@@ -115,7 +115,7 @@ def leave(name: str, *, timeout: float) -> str:
 def _local(name: str) -> LocalSession:
     spec = TargetSpec.parse(name)
     there = this_laptops_store().sessions()
-    named = [each for each in there if _means(spec, each)]
+    named = [each for each in there if spec.means(each.target or "", each.session)]
     alive = [each for each in named if each.is_alive()]
     if len(alive) == 1:
         return alive[0]
@@ -129,8 +129,3 @@ def _local(name: str) -> LocalSession:
         )
     ours = ", ".join(each.target or each.session for each in there) or "none at all"
     raise TargetError(f"this laptop has no session of {name}", hint=f"There is: {ours}. Everybody's: bridge list.")
-
-
-def _means(spec: TargetSpec, session: LocalSession) -> bool:
-    kind, _, name = (session.target or "").partition("/")
-    return spec.name in (name, session.session) and spec.kind in (None, WorkloadKind.parse(kind) if kind else None)

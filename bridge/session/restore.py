@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.cluster import connect
 from bridge.errors import TargetError
 from bridge.plan.lease import lease_name
-from bridge.plan.target import TargetSpec, WorkloadKind
+from bridge.plan.target import TargetSpec
 from bridge.session import traffic
 from bridge.session.changes import PATIENCE, Target, remove_objects, wait_until_back
 from bridge.session.claims import release_lease
@@ -72,14 +72,8 @@ def _wanted(found: list[Found], name: str | None) -> list[Found]:
     if name is None:
         return [each for each in found if each.life is not Life.ALIVE]
     spec = TargetSpec.parse(name)
-    wanted = [each for each in found if names(spec, each)]
+    wanted = [each for each in found if spec.means(each.target, each.session)]
     if not wanted:
         there = ", ".join(each.target or each.session for each in found) or "none at all"
         raise TargetError(f"no session has swapped {name}", hint=f"There is: {there}.")
     return wanted
-
-
-def names(spec: TargetSpec, found: Found) -> bool:
-    """Tell whether the user's words mean this session: its target, or its id."""
-    kind, _, name = found.target.partition("/")
-    return spec.name in (name, found.session) and spec.kind in (None, WorkloadKind.parse(kind) if kind else None)

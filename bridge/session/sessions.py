@@ -77,9 +77,8 @@ class Found:
 def find_sessions(cluster: Cluster) -> list[Found]:
     """Find all sessions of the cluster's namespace."""
     namespace = cluster.namespace
-    workloads, owned, pods, claims, services = cluster.gather(
+    workloads, pods, claims, services = cluster.gather(
         lambda: [item for kind in WorkloadKind for item in cluster.list_(kind.path(namespace))],
-        lambda: cluster.list_(WorkloadKind.REPLICA_SET.path(namespace), label_selector=SESSION_LABEL),
         lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=SESSION_LABEL),
         lambda: claims_in(cluster, label_selector=SESSION_LABEL),
         lambda: _services(cluster),
@@ -87,7 +86,7 @@ def find_sessions(cluster: Cluster) -> list[Found]:
     traces = _Traces(
         records={record.session: record for item in workloads if (record := record_of(item))},
         claims={claim.session: claim for claim in claims},
-        owned={labels_of(item)[SESSION_LABEL]: item for item in owned},
+        owned={labels_of(item)[SESSION_LABEL]: item for item in workloads if SESSION_LABEL in labels_of(item)},
         services=_by_session(services),
         pods=_by_label(pods),
         local={local.session: local.is_alive() for local in this_laptops_store().sessions()},

@@ -16,6 +16,7 @@ from bridge.wire.orders import Orders
 from bridge.wire.undo import UndoRecord
 from tests.component.cluster.apiserver import ApiServer, Certificate, certificate, reply, reset, status
 from tests.component.proxy import RunningProxy, running_proxy
+from tests.unit.plan.server import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,19 +133,6 @@ def _is_stale(item: dict[str, Any], expected: dict[str, Any]) -> bool:
     return any(
         expected.get(name, item["metadata"][name]) != item["metadata"][name] for name in ("uid", "resourceVersion")
     )
-
-
-def merged(item: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(item) if isinstance(item, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 AUTHORITY = certificate("cluster")

@@ -10,7 +10,7 @@ import pytest
 from bridge.errors import BridgeError, TargetError
 from bridge.plan.target import TargetSpec
 from bridge.session.local import Gone
-from bridge.session.look import _local, _means, leave, local_status
+from bridge.session.look import _local, leave, local_status
 from bridge.session.store import LocalSession, process_start, this_laptops_store
 from tests.unit.session.test_store import a_session
 
@@ -31,20 +31,24 @@ def there_is(session: str, target: str | None = "deployment/tasks", *, alive: bo
     return found
 
 
+def means(name: str, session: LocalSession) -> bool:
+    return TargetSpec.parse(name).means(session.target or "", session.session)
+
+
 @pytest.mark.parametrize("name", ["tasks", "deployment/tasks", "deploy/tasks", "abcd2345", "tasks:app"])
 def test_a_session_is_meant_by_its_target_and_by_its_id(name: str) -> None:
-    assert _means(TargetSpec.parse(name), a_session())
+    assert means(name, a_session())
 
 
 @pytest.mark.parametrize("name", ["task", "statefulset/tasks", "api", "abcd2346"])
 def test_another_name_means_another_session(name: str) -> None:
-    assert not _means(TargetSpec.parse(name), a_session())
+    assert not means(name, a_session())
 
 
 def test_a_session_without_target_is_meant_by_its_id_alone() -> None:
     joined = a_session(target=None)
-    assert _means(TargetSpec.parse("abcd2345"), joined)
-    assert not _means(TargetSpec.parse("tasks"), joined)
+    assert means("abcd2345", joined)
+    assert not means("tasks", joined)
 
 
 def test_the_living_one_is_found_beside_dead_ones_of_the_same_target() -> None:
