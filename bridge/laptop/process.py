@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
 from bridge.errors import CommandError, SandboxError
+from bridge.laptop.init import tree
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,7 @@ class Process:
         except BlockingIOError:
             return None
         if not told:
-            raise SandboxError(
-                "The sandbox's init was killed, and the process with it.",
-                hint="Was it the kernel's out-of-memory killer? See `journalctl -k` or `dmesg`.",
-            )
+            raise init_was_killed()
         return Exit(**json.loads(told))
 
     def wait(self, timeout: float | None = None) -> Exit:
@@ -128,6 +127,12 @@ def not_startable(name: str, path: str | None) -> CommandError:
 
 
 # ---- when init is not there to do it ------------------------------------------------------------------------------
+def init_was_killed() -> SandboxError:
+    """The error for an init that is gone without a word."""
+    hint = "Was it the kernel's out-of-memory killer? See `journalctl -k` or `dmesg`."
+    return SandboxError("The sandbox's init was killed, and the process with it.", hint=hint)
+
+
 def namespace_of(pid: int) -> int:
     """The network namespace that a process is in, as a number."""
     return os.stat(f"/proc/{pid}/ns/net").st_ino
@@ -135,14 +140,18 @@ def namespace_of(pid: int) -> int:
 
 def processes_in(namespace: int) -> list[psutil.Process]:
     """The processes in a network namespace."""
-    found = []
-    for process in psutil.process_iter():
+    return tree.look_until_sure(partial(_look, namespace))
+
+
+def _look(namespace: int) -> tuple[list[psutil.Process], list[int]]:
+    found, missed = [], []
+    for pid in tree.newest_first():
         try:
-            if namespace_of(process.pid) == namespace:
-                found.append(process)
-        except OSError:
-            continue  # ended, or not ours to look at
-    return found
+            if namespace_of(pid) == namespace:
+                found.append(psutil.Process(pid))
+        except (OSError, psutil.NoSuchProcess):
+            missed.append(pid)  # ended, or not ours to look at
+    return found, missed
 
 
 def end_without_init(namespace: int, *, grace: float) -> None:

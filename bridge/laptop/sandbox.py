@@ -26,7 +26,7 @@ from typing import Any
 from bridge.errors import CommandError, SandboxError
 from bridge.laptop import messages, support
 from bridge.laptop.listeners import Listener, ListenTable, listen_table
-from bridge.laptop.process import Process, end_without_init, namespace_of, not_startable
+from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of, not_startable
 from bridge.laptop.settings import NetworkSettings
 from bridge.laptop.supply import Supply
 
@@ -164,11 +164,17 @@ class Sandbox:
                 self.end()
         finally:
             self._control.close()  # which ends init, and the tree if that is left
-            try:
-                self._init.wait(_ANSWER)
-            except subprocess.TimeoutExpired:
-                self._end_without_init(0)
+            self._wait_for_init()
             self._let_go()
+
+    def _wait_for_init(self) -> None:
+        try:
+            ended = self._init.wait(_ANSWER)
+        except subprocess.TimeoutExpired:
+            self._end_without_init(0)
+        else:
+            if ended != 0:  # it was killed, and may have started what it had no time to tell of
+                self._end_without_init(self._grace)
 
     def _let_go(self) -> None:
         for sock in (self._updates, *self._sockets.values()):
@@ -240,7 +246,7 @@ class Sandbox:
             try:
                 messages.send(self._control, {**request, "id": number}, descriptors)
             except (messages.Closed, OSError) as error:
-                raise SandboxError("The sandbox's init is gone.") from error
+                raise init_was_killed() from error
             reply, _ = self._reply(number, timeout)
         return reply["ok"]
 
@@ -253,7 +259,7 @@ class Sandbox:
             except TimeoutError as error:
                 raise SandboxError("The sandbox's init does not answer: is it stopped?") from error
             except (messages.Closed, OSError) as error:
-                raise SandboxError("The sandbox's init has ended unexpectedly.") from error
+                raise init_was_killed() from error
             if reply["id"] == number:
                 break
         if "failed" in reply:

@@ -8,7 +8,28 @@ left. A process is held by its pidfd before it is judged, so that a reused pid i
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+_LOOKS = 50  # at the processes, before one that forks and ends faster than it can be looked at is given up
+
+
+def look_until_sure(look: Callable[[], tuple[_T, Iterable[int]]]) -> _T:
+    """What ``look`` finds among the processes, looked for again while it finds nothing and can't be sure of it.
+
+    Besides what it found, ``look`` gives the pids that had ended when it came to them. Such a one may have forked
+    since the list of processes was read, and its child is not on the list: so finding nothing means something only
+    when each of them is known to have ended before.
+    """
+    ended: set[int] = set()
+    for _ in range(_LOOKS):
+        found, missed = look()
+        if found or ended.issuperset(missed):
+            break
+        ended.update(missed)
+    return found
 
 
 class Tree:
@@ -20,22 +41,28 @@ class Tree:
 
     def hold(self) -> dict[int, int]:
         """All of them but init: pid -> pidfd, which the caller closes."""
-        held = {}
-        for pid in self._processes():
+        return look_until_sure(self._hold)
+
+    def _hold(self) -> tuple[dict[int, int], list[int]]:
+        held: dict[int, int] = {}
+        ended: list[int] = []
+        parents: dict[int, int | None] = {}
+        for pid in newest_first():
             try:
-                held[pid] = os.pidfd_open(pid)
+                pidfd = os.pidfd_open(pid)
             except ProcessLookupError:
-                continue  # ended meanwhile
-        alive = self._processes()
-        for pid in [pid for pid in held if pid not in alive]:
-            os.close(held.pop(pid))
-        return held
+                ended.append(pid)
+                continue
+            parents[pid] = _parent(pid)
+            if parents[pid] is None:
+                ended.append(pid)
+            elif self._is_ours(pid, parents):
+                held[pid] = pidfd
+                continue
+            os.close(pidfd)
+        return held, ended
 
-    def _processes(self) -> set[int]:
-        parents = _parents()
-        return {pid for pid in parents if self._is_ours(pid, parents)}
-
-    def _is_ours(self, pid: int, parents: Mapping[int, int]) -> bool:
+    def _is_ours(self, pid: int, parents: dict[int, int | None]) -> bool:
         return pid != self._me and (self._shares_namespace(pid) or self._descends(pid, parents))
 
     def _shares_namespace(self, pid: int) -> bool:
@@ -44,9 +71,11 @@ class Tree:
         except OSError:
             return False
 
-    def _descends(self, pid: int, parents: Mapping[int, int]) -> bool:
-        while pid > 1:
-            pid = parents.get(pid, 0)
+    def _descends(self, pid: int | None, parents: dict[int, int | None]) -> bool:
+        while pid:
+            if pid not in parents:
+                parents[pid] = _parent(pid)
+            pid = parents[pid]
             if pid == self._me:
                 return True
         return False
@@ -70,18 +99,12 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def _parents() -> dict[int, int]:
-    """Each living process's parent."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            parent = _parent(name)
-            if parent is not None:
-                found[int(name)] = parent
-    return found
+def newest_first() -> list[int]:
+    """The pids of all processes. The newest first, as they are the likeliest to be gone in a moment."""
+    return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
 
 
-def _parent(pid: str) -> int | None:
+def _parent(pid: int) -> int | None:
     """From stat's ``pid (name) state ppid``; the name may hold anything, also parentheses. None: it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

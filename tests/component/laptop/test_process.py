@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.laptop.process import namespace_of, processes_in
 from tests.component.laptop.conftest import Laptop, in_sandbox
 
 
@@ -126,10 +127,6 @@ def test_a_script_without_an_interpreter_line_is_run_by_sh(laptop):
 
 
 # ---- the end ---------------------------------------------------------------------------------------------------------
-def namespace_of(pid: int) -> int:
-    return Path(f"/proc/{pid}/ns/net").stat().st_ino
-
-
 def started(laptop: Laptop, script: str, *, options: tuple[str, ...] = (), **more):
     """Start a shell script which says its pid; gives bridge's Popen and the sandbox's namespace."""
     process = laptop.start("sh", "-c", f"echo $$; {script}", options=options, **more)
@@ -204,6 +201,72 @@ def test_when_init_is_killed_bridge_says_so_and_ends_the_tree(laptop):
         assert process.wait(20) == 7
         assert "init was killed" in process.stderr.read()
     assert in_sandbox(namespace) == []
+
+
+KILLED_BEFORE_IT_ANSWERED = """\
+import os, signal
+from bridge.errors import SandboxError
+from bridge.laptop.process import processes_in
+from bridge.laptop.sandbox import sandbox
+told, tell = os.pipe()
+os.set_inheritable(tell, True)
+with sandbox(grace=1.0) as box:
+    box.ready()
+    namespace, init, ask = box._namespace, box._init.pid, box._request
+    def lost(*request):
+        ask(*request)
+        os.read(told, 1)
+        os.kill(init, signal.SIGKILL)
+        raise SandboxError("The sandbox's init has ended unexpectedly.")
+    box._request = lost
+    try:
+        box.start(["sh", "-c", f"sleep 1000 & echo >&{tell}; wait"], os.environ, "/")
+    except SandboxError as error:
+        print(error)
+print(processes_in(namespace))
+"""
+
+
+def test_what_init_had_started_when_it_was_killed_and_had_not_told_ends_too(laptop):
+    argv = laptop.as_user(laptop.interpreter, "-c", KILLED_BEFORE_IT_ANSWERED)
+    told = subprocess.check_output(argv, env=laptop.environment, text=True, timeout=60)
+    assert told == "The sandbox's init has ended unexpectedly.\n[]\n"
+
+
+HOPPING = """\
+import os, sys, time
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    time.sleep(0.001)
+    if os.fork():
+        os._exit(0)
+"""
+LOOKING = """\
+import os, subprocess, sys
+from bridge.laptop.init.tree import Tree
+tree = Tree()
+with subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1]], stdin=subprocess.PIPE, stdout=sys.stderr) as hopping:
+    hopping.stdin.close()
+    hopping.wait()
+    print(all(tree.hold() for _ in range(20)))
+"""
+
+
+def test_one_that_forks_and_ends_again_and_again_is_not_overlooked(laptop):
+    argv = ["unshare", "--user", "--map-root-user", "--net", laptop.interpreter, "-S", "-c", HOPPING]
+    settings = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(laptop.as_user(*argv), **settings) as process:
+        namespace = namespace_of(int(process.stdout.readline()))
+        process.stdin.close()
+        process.wait()
+        assert all(processes_in(namespace) for _ in range(20))
+
+
+def test_init_does_not_overlook_it_either(laptop):
+    argv = ["unshare", "--user", "--map-root-user", "--net", laptop.interpreter, "-S", "-c", LOOKING, HOPPING]
+    assert subprocess.check_output(laptop.as_user(*argv), env=laptop.environment, text=True) == "True\n"
 
 
 def test_a_stopped_init_does_not_keep_anything_alive(laptop):
