@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from . import cgroups, network, system
 from .certs import write_kubeconfig
-from .settings import HERE
+from .settings import CLONE, HERE
 from .system import HarnessError, Process
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Laptop:
         """The command line that enters the laptop and becomes ``argv``; to be run with `environment`."""
         settings = self.settings
         user = 0 if as_root else settings.user_id
-        place = str(cwd or (settings.home / "bridge"))
+        place = str(cwd or (settings.home / "bridge" if settings.clone == CLONE else CLONE))
         procs = cgroups.list_file(settings.laptop_namespace)
         enter = [str(ENTER), str(self._held().pid), str(procs), str(user), place]
         return [sys.executable, "-I", "-S", *enter, *(str(word) for word in argv)]
@@ -128,6 +128,9 @@ class Laptop:
         """A login's environment, and ``extra`` on top (None takes a variable away)."""
         home = Path("/root") if as_root else self.settings.home
         user = "root" if as_root else self.settings.user
+        programs = f"{self.settings.home}/.local/bin"
+        if self.settings.clone != CLONE:  # the laptop has another clone at home: what is tested is where it is
+            programs = f"{CLONE}/.venv/bin:{programs}"
         system_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         merged: dict[str, str | None] = {
             "HOME": str(home),
@@ -136,7 +139,7 @@ class Laptop:
             "SHELL": "/bin/bash",
             "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "xterm-256color"),
-            "PATH": f"{self.settings.home}/.local/bin:{system_path}",
+            "PATH": f"{programs}:{system_path}",
             "KUBECONFIG": f"{self.settings.home}/.kube/config",
             "XDG_RUNTIME_DIR": f"/run/user/{self.settings.user_id}",
             **(extra or {}),

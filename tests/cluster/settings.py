@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parents[1]
+OWNER = Path(os.environ.get("CLUSTER_CLONE") or CLONE)
+"""The clone whose cluster it is: a worktree can use that of another one, beside others."""
 
 KUBERNETES_VERSION = "1.34.4"
 COREDNS_VERSION = "1.12.4"
@@ -70,7 +73,7 @@ class Settings:
 
     name: str = "bridge"
     index: int = 1
-    clone: Path = CLONE
+    clone: Path = OWNER
     root_port: int = 16443
     proxy_mode: str = "iptables"
 
