@@ -21,10 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from bridge.plan.lease import LEASE_GROUP
 from bridge.plan.objects import Object
 from bridge.plan.protection import RBAC_GROUP
 from bridge.plan.target import API_GROUP, WorkloadKind
+from bridge.wire.lease import LEASE_GROUP
 
 
 class Purpose(Enum):

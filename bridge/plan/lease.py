@@ -23,7 +23,7 @@ same clock, so a Lease ends a little later than it says (``MARGIN``).
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from bridge.plan.objects import (
     HOLDER_ANNOTATION,
@@ -35,21 +35,15 @@ from bridge.plan.objects import (
     labels_of,
     session_labels,
 )
+from bridge.wire.lease import LEASE_GROUP, micro_time
 from bridge.wire.marks import PREFIX, SESSION_LABEL, UNDO_ANNOTATION
 from bridge.wire.undo import BadRecord, UndoRecord, as_read
 
-LEASE_GROUP = "coordination.k8s.io"
 MARGIN = timedelta(seconds=2)
 TAKEOVER_ALLOWED = "allowed"
 
 LONGEST_NAME = 253  # a DNS subdomain
 HASH_LENGTH = 10
-
-
-def lease_path(namespace: str, name: str | None = None) -> str:
-    """Return the API path of the Leases in ``namespace``, or of one of them."""
-    collection = f"/apis/{LEASE_GROUP}/v1/namespaces/{namespace}/leases"
-    return f"{collection}/{name}" if name else collection
 
 
 def lease_name(kind: str, name: str) -> str:
@@ -174,15 +168,3 @@ def take_patch(lease: Object, new: Object) -> Object:
 def _gone(old: dict[str, str], new: dict[str, str]) -> dict[str, str | None]:
     """Return the keys of bridge's that ``new`` no longer has, as a merge patch removes them."""
     return dict.fromkeys(key for key in old if key.startswith(PREFIX) and key not in new)
-
-
-def renew_patch(lease: Object, session: str, now: datetime) -> Object | None:
-    """Show a heartbeat on ``lease`` (as just read); None where it is no longer that session's."""
-    if labels_of(lease).get(SESSION_LABEL) != session:
-        return None
-    return {"metadata": as_read(lease), "spec": {"renewTime": micro_time(now)}}
-
-
-def micro_time(when: datetime) -> str:
-    """Write a time as a Lease has it (RFC 3339 with microseconds, UTC)."""
-    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

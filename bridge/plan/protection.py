@@ -21,7 +21,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from bridge.plan.lease import LEASE_GROUP
 from bridge.plan.names import secret_name
 from bridge.plan.objects import (
     HOLDER_ANNOTATION,
@@ -32,6 +31,7 @@ from bridge.plan.objects import (
     session_labels,
 )
 from bridge.plan.target import API_GROUP, WorkloadKind
+from bridge.wire.lease import LEASE_GROUP
 from bridge.wire.undo import PLURALS, UndoRecord
 
 PREPARED_ACCOUNT = "bridge-keeper"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
 from bridge.errors import BridgeError
-from bridge.plan.backoff import delays
 from bridge.session.changes import delete_objects
 from bridge.session.restore import put_back
 from bridge.session.sessions import find_sessions
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
+from bridge.wire.backoff import delays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import AlreadyExists, Conflict, MissingRight, NotFound
 from bridge.errors import ClusterError
-from bridge.plan.lease import Claim, lease_path, renew_patch, take_patch
+from bridge.plan.lease import Claim, take_patch
 from bridge.plan.manifest import owned_by
 from bridge.plan.objects import name_of
 from bridge.plan.undo import held, since
+from bridge.wire.lease import lease_path, renew_patch
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.cluster.errors import Unauthenticated
 from bridge.errors import BridgeError, TunnelError
-from bridge.plan.backoff import delays
 from bridge.tunnel.keeper import Refused, since_boot
+from bridge.wire.backoff import delays
 from bridge.wire.messages import OVER_REASONS
 
 if TYPE_CHECKING:

@@ -4,25 +4,23 @@
     standing      whose the target is, by the undo record on it: the fence that counts
     on_lease      whose the target is, by its Lease: known sooner, and shown to others
     put_back      what is to be undone on the target, and whether its roll-out is to be waited for
-    delays        how long to wait before each new try
 
 The guard restores when no heartbeat has come for ``orders.grace`` seconds. Two guards may be at work for one session
 for a while: that of a pod on a node which lost the network, and that of the pod which took its place. So before it
 restores, a guard looks whether somebody else renews the Lease (``lives_elsewhere``).
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from bridge.wire.marks import SESSION_LABEL
+from bridge.wire import lease as leases
+from bridge.wire.lease import is_of, renew_patch
 from bridge.wire.orders import Orders
 from bridge.wire.undo import (
     BadRecord,
     Object,
     UndoRecord,
-    as_read,
     lost_record_patch,
     record_of,
     replicas_of,
@@ -60,7 +58,7 @@ def rights(orders: Orders) -> list[Right]:
 
 def lease_path(orders: Orders) -> str:
     """Return the API path of the Lease."""
-    return f"/apis/coordination.k8s.io/v1/namespaces/{orders.namespace}/leases/{orders.lease}"
+    return leases.lease_path(orders.namespace, orders.lease)
 
 
 def root_path(orders: Orders) -> str:
@@ -100,7 +98,7 @@ def holder_on(workload: Object) -> str:
 
 def speaks_for(item: Object, session: str) -> bool:
     """Tell whether a Lease or a Service (as just read) says that the session was not ended."""
-    return is_ours(item, session) or widen_patch(item, session) is not None
+    return is_of(item, session) or widen_patch(item, session) is not None
 
 
 @dataclass(frozen=True)
@@ -120,15 +118,8 @@ class Taken:
 
 def on_lease(lease: Object, session: str, now: datetime) -> Renewal | Taken:
     """Decide what is to be done about the Lease (as just read); ``now`` by the API server's clock."""
-    if not is_ours(lease, session):
-        return Taken(holder_of(lease))
-    stamp = micro_time(now)
-    return Renewal({"metadata": as_read(lease), "spec": {"renewTime": stamp}}, stamp)
-
-
-def is_ours(item: Object, session: str) -> bool:
-    """Tell whether an object has our session's label."""
-    return (item["metadata"].get("labels") or {}).get(SESSION_LABEL) == session
+    patch = renew_patch(lease, session, now)
+    return Renewal(patch, patch["spec"]["renewTime"]) if patch else Taken(holder_of(lease))
 
 
 def holder_of(lease: Object) -> str:
@@ -140,14 +131,9 @@ def lives_elsewhere(lease: Object, session: str, *, renewed: str, now: datetime)
     """Tell whether somebody else keeps our Lease renewed. ``renewed``: the time that this guard wrote last."""
     spec = lease.get("spec") or {}
     stamp = str(spec.get("renewTime") or "")
-    if not stamp or stamp == renewed or not is_ours(lease, session):
+    if not stamp or stamp == renewed or not is_of(lease, session):
         return False
     return datetime.fromisoformat(stamp) + timedelta(seconds=int(spec.get("leaseDurationSeconds") or 0)) >= now
-
-
-def micro_time(when: datetime) -> str:
-    """Write a time as a Lease has it (RFC 3339 with microseconds, UTC)."""
-    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 # -- restoring ---------------------------------------------------------------------------------------------------------
@@ -193,17 +179,6 @@ def _back(workload: Object, patch: Object, *, wait: bool) -> PutBack:
 def renew_every(grace: float) -> float:
     """Return the seconds between two renewals: two may fail before the Lease ends."""
     return min(max(grace / 3, OFTENEST), SELDOMEST)
-
-
-def delays(*, first: float = 0.2, longest: float = 5.0, jitter: Callable[[], float]) -> Iterator[float]:
-    """Yield waits in seconds without end: 50 to 100 % of ``first``, of twice that... at most ``longest``.
-
-    ``jitter`` gives 0..1. When an API server comes back, all that it cut off ask it at once: hence the spread.
-    """
-    most = min(first, longest)
-    while True:
-        yield most * (1 + jitter()) / 2
-        most = min(most * 2, longest)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from functools import partial
 from typing import TypeVar
 
 from bridge.wire import messages
+from bridge.wire.backoff import delays
+from bridge.wire.lease import is_of
 from bridge.wire.messages import GuardState
 from bridge.wire.orders import Orders
 from bridge.wire.undo import UndoRecord, as_read, is_rolled_out, replicas_of, widen_patch
@@ -159,7 +161,7 @@ class Guard:
     # -- arming --------------------------------------------------------------------------------------------------------
     def _begin_arming(self) -> None:
         self._arming_since = time.monotonic()
-        self._pauses = duty.delays(longest=2.0, jitter=random.random)
+        self._pauses = delays(longest=2.0, jitter=random.random)
 
     def _arm(self) -> float:
         """Try the rights, and look whether there is something to guard still."""
@@ -314,7 +316,7 @@ class Guard:
         path = duty.lease_path(self._orders)
         with contextlib.suppress(MissingRight):  # then it goes with the root
             lease = self._api.get(path)
-            if duty.is_ours(lease, self._orders.session):
+            if is_of(lease, self._orders.session):
                 self._api.delete(path, {"preconditions": as_read(lease)})
 
     def _remove_root(self) -> None:
@@ -324,7 +326,7 @@ class Guard:
     def _insist(self, what: str, step: Callable[[], T]) -> T | None:
         """Do it, trying until it is done; None where its object is gone."""
         said = ""
-        for pause in duty.delays(jitter=random.random):
+        for pause in delays(jitter=random.random):
             try:
                 return step()
             except NotFound:

@@ -9,11 +9,11 @@ import pytest
 
 from bridge.cluster.errors import MissingRight
 from bridge.errors import BridgeError, ClusterError, TargetError
-from bridge.plan.lease import micro_time
 from bridge.session.look import list_sessions
 from bridge.session.request import ClusterChoice, RestoreRequest
 from bridge.session.restore import restore
 from bridge.session.sessions import Life, find_sessions
+from bridge.wire.lease import micro_time
 from tests.component.session.kube import REPLICA_SETS, SECRETS
 from tests.component.session.world import LEASE, WEB, S, World
 from tests.unit.session.telling import Told

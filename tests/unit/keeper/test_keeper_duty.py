@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from keeper import duty
 
 from bridge.wire import messages
+from bridge.wire.lease import micro_time
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from bridge.wire.orders import Orders
 from bridge.wire.undo import UndoRecord
@@ -30,7 +30,7 @@ def workload(record: UndoRecord | None = RECORD, *, replicas: int | None = 0) ->
 
 
 def lease(*, session: str = "5e55101", renewed: datetime | None = NOW, seconds: int = 30) -> dict:
-    stamp = {"renewTime": duty.micro_time(renewed)} if renewed else {}
+    stamp = {"renewTime": micro_time(renewed)} if renewed else {}
     metadata = {"uid": "u", "resourceVersion": "7", "labels": {SESSION_LABEL: session}}
     return {"metadata": metadata, "spec": {"holderIdentity": "bob@desk", "leaseDurationSeconds": seconds, **stamp}}
 
@@ -91,7 +91,7 @@ def test_the_lease_of_another_names_its_holder():
 def test_a_session_lives_elsewhere_if_its_lease_is_in_force_by_somebody_elses_renewal(age, seconds, ours, by_us):
     renewed = NOW - timedelta(seconds=age)
     there = lease(session="5e55101" if ours else "other", renewed=renewed, seconds=seconds)
-    stamp = duty.micro_time(renewed if by_us else renewed - timedelta(seconds=1))
+    stamp = micro_time(renewed if by_us else renewed - timedelta(seconds=1))
     expected = ours and not by_us and age <= seconds
     assert duty.lives_elsewhere(there, "5e55101", renewed=stamp, now=NOW) is expected
 
@@ -152,14 +152,6 @@ def test_a_lease_is_renewed_thrice_in_the_grace_time_but_not_too_often_nor_too_s
     assert 1 <= every <= 10
     if 3 <= grace <= 30:
         assert every == pytest.approx(grace / 3)
-
-
-@given(st.lists(st.floats(0, 1), min_size=20, max_size=20))
-def test_delays_grow_to_five_seconds_and_no_two_guards_are_in_step(jitter):
-    drawn = iter(jitter)
-    delays = list(islice(duty.delays(jitter=lambda: next(drawn)), 20))
-    bounds = [min(0.2 * 2**number, 5.0) for number in range(20)]
-    assert all(most / 2 <= delay <= most for delay, most in zip(delays, bounds, strict=True))
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.plan.lease import MARGIN, Claim, build_lease, lease_name, lease_path, micro_time, renew_patch, take_patch
+from bridge.plan.lease import MARGIN, Claim, build_lease, lease_name, take_patch
 from bridge.plan.manifest import owned_by
 from bridge.plan.target import WorkloadKind
+from bridge.wire.lease import lease_path, micro_time, renew_patch
 from tests.unit.plan.server import ConflictError, Server
 from tests.unit.plan.worlds import Json, names
 

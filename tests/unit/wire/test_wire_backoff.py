@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.plan.backoff import delays
+from bridge.wire.backoff import delays
 
 
 def test_waits_get_longer_up_to_the_longest_and_never_end() -> None:
