@@ -65,11 +65,11 @@ lint: .venv/ready ## ruff, mypy, import-linter
 
 .PHONY: unit
 unit: .venv/ready ## Unit tests: pure code
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest -n 2 tests/unit
 
 .PHONY: component
 component: .venv/ready tools ## Component tests: one package against a real peer
-	$(PY) -m pytest tests/component
+	$(PY) -m pytest -n 4 --dist loadfile tests/component
 
 .PHONY: e2e
 e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
