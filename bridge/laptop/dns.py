@@ -4,8 +4,10 @@ So names mean what they mean in the pod: nothing is resolved, rewritten or known
 carries all queries (RFC 7766): pipelined, answered in any order, told apart by ids of ours.
 
     program --UDP--> [rules] --> DnsServer --> Resolver --> _Nameserver === TCP through the tunnel ===> pod's nameserver
+                                 AnswerCache
 
-``Resolver.resolve`` is where a cache belongs. TCP queries of programs are ordinary outbound connections, not seen here.
+What was answered a moment ago is answered again for as long as its records allow, and what is asked twice at once is
+asked once. TCP queries of programs are ordinary outbound connections, not seen here.
 """
 
 import asyncio
@@ -15,6 +17,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from bridge.clock import since_boot
+from bridge.laptop.dns_cache import AnswerCache
 from bridge.laptop.dns_message import Malformed, Query, identifier, with_identifier
 
 if TYPE_CHECKING:
@@ -24,6 +28,9 @@ log = logging.getLogger(__name__)
 
 Dial = Callable[[Callable[[], asyncio.Protocol], str, int], Awaitable[tuple[asyncio.Transport, asyncio.Protocol]]]
 """``loop.create_connection``, from the pod."""
+
+Reply = Callable[[bytes], None]
+"""Takes an answer to where its query came from."""
 
 PORT = 53
 ANSWER = 4.0
@@ -216,6 +223,10 @@ class DnsServer:
         tells: Callable[[], bool] = lambda: True,
     ) -> None:
         self._resolver = Resolver(dial, nameservers, timeout=timeout)
+        self._cache = AnswerCache(since_boot)
+        self._asked: dict[
+            bytes, list[tuple[Query, Reply]]
+        ] = {}  # a query without its id -> all who wait for its answer
         self._sockets = list(sockets)
         self._tells = tells
         self._endpoints: list[asyncio.BaseTransport] = []
@@ -247,20 +258,33 @@ class DnsServer:
     ) -> None:
         await self.stop()
 
-    def _received(self, wire: bytes, reply: Callable[[bytes], None]) -> None:
+    def _received(self, wire: bytes, reply: Reply) -> None:
         try:
             query = Query.parse(wire)
         except Malformed as error:
             log.debug("dropped what is no DNS query: %s", error)
             return
-        self._go(self._answer(query, reply))
+        known = self._cache.get(wire)
+        if known is not None:
+            reply(query.fit(known))
+        elif (waiting := self._asked.get(wire[2:])) is not None:
+            waiting.append((query, reply))
+        else:
+            self._asked[wire[2:]] = [(query, reply)]
+            self._go(self._answer(query))
 
-    async def _answer(self, query: Query, reply: Callable[[bytes], None]) -> None:
-        answer = await self._resolver.resolve(query)
+    async def _answer(self, query: Query) -> None:
+        try:
+            answer = await self._resolver.resolve(query)
+        finally:
+            waiting = self._asked.pop(query.wire[2:])
         if answer is not None:
-            reply(query.fit(answer))
-        elif self._tells():
-            reply(query.fit(query.servfail()))
+            self._cache.put(query.wire, answer)
+        for each, reply in waiting:
+            if answer is not None:
+                reply(each.fit(with_identifier(answer, identifier(each.wire))))
+            elif self._tells():
+                reply(each.fit(each.servfail()))
 
     def _go(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -271,7 +295,7 @@ class DnsServer:
 class _Datagrams(asyncio.DatagramProtocol):
     """One UDP socket: hands on each query with the way to answer it."""
 
-    def __init__(self, received: Callable[[bytes, Callable[[bytes], None]], None]) -> None:
+    def __init__(self, received: Callable[[bytes, Reply], None]) -> None:
         self._received = received
         self._transport: asyncio.DatagramTransport | None = None
 

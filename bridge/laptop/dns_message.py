@@ -9,8 +9,9 @@ from dataclasses import dataclass
 _HEADER = 12
 _QR, _TC, _RA = 0x8000, 0x0200, 0x0080
 _OPCODE_AND_RD = 0x7900
-_SERVFAIL = 2
-_OPT = 41
+_RCODE = 0x000F
+_NOERROR, _SERVFAIL, _NXDOMAIN = 0, 2, 3
+_SOA, _OPT = 6, 41
 _PLAIN_LIMIT = 512  # RFC 1035 section 2.3.4: without EDNS
 
 
@@ -59,6 +60,45 @@ class Query:
         header = self.wire[:2] + struct.pack("!5H", flags, 1, 0, 0, int(self.has_edns))
         opt = struct.pack("!BHHIH", 0, _OPT, self.udp_limit, 0, 0) if self.has_edns else b""
         return header + self.wire[_HEADER : self.question_end] + opt
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """How long an answer may be kept: ``seconds``, and where in it the TTLs are that get less meanwhile."""
+
+    seconds: int
+    offsets: tuple[int, ...]
+
+
+def lifetime(answer: bytes) -> Lifetime | None:
+    """How long an answer may be kept, by its records; None where it may not be, or can't be read.
+
+    Kept are records, and "no such name" or "no such record" with the SOA that says for how long (RFC 2308 section 5).
+    """
+    try:
+        return _lifetime(answer)
+    except (struct.error, IndexError):
+        return None
+
+
+def _lifetime(answer: bytes) -> Lifetime | None:
+    _, flags, questions, answers, *others = struct.unpack_from("!6H", answer)
+    if flags & _TC or flags & _RCODE not in (_NOERROR, _NXDOMAIN) or questions != 1:
+        return None
+    at = _skip_name(answer, _HEADER) + 4
+    bounds, offsets = [], []
+    vouched = answers > 0 and flags & _RCODE == _NOERROR
+    for _ in range(answers + sum(others)):
+        at = _skip_name(answer, at)
+        kind, _, ttl, length = struct.unpack_from("!HHIH", answer, at)
+        if kind != _OPT:
+            bounds.append(ttl)
+            offsets.append(at + 4)
+        at += 10 + length
+        if kind == _SOA:
+            bounds.append(struct.unpack_from("!I", answer, at - 4)[0])
+            vouched = True
+    return Lifetime(min(bounds), tuple(offsets)) if vouched and bounds and at <= len(answer) else None
 
 
 def identifier(message: bytes) -> int:

@@ -20,9 +20,10 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from bridge.clock import since_boot
 from bridge.cluster.errors import Unauthenticated
 from bridge.errors import BridgeError, TunnelError
-from bridge.tunnel.keeper import Refused, since_boot
+from bridge.tunnel.keeper import Refused
 from bridge.wire.backoff import delays
 from bridge.wire.messages import OVER_REASONS
 

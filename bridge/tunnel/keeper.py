@@ -11,6 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from bridge.clock import since_boot
 from bridge.errors import TunnelError
 from bridge.wire import messages
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from bridge.tunnel.outbound import Dial
 
 log = logging.getLogger(__name__)
-
-
-def since_boot() -> float:
-    """Return seconds on a clock that goes on while the laptop sleeps, as the keeper's does; monotonic stands still."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 POD = "127.0.0.1"

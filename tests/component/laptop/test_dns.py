@@ -87,7 +87,7 @@ def own() -> Nameserver:
 def test_many_queries_share_one_connection(own):
     async def scenario(world: World) -> None:
         for number in range(50):
-            answer = await world.client.ask(question(DB, number=number))
+            answer = await world.client.ask(question(f"{number}.any.example", number=number))
             assert (identifier(answer), answer[-4:]) == (number, socket.inet_aton("10.1.2.3"))
         assert world.dials == ["a"]
 
@@ -113,7 +113,7 @@ def test_a_nameserver_that_closes_between_queries_is_connected_again(own):
 
     async def scenario(world: World) -> None:
         for number in range(5):
-            assert rcode(await world.client.ask(question(DB, number=number))) == 0
+            assert rcode(await world.client.ask(question(f"{number}.any.example"))) == 0
 
     with_server(scenario, {"a": own.port})
     assert own.connections >= 5
@@ -122,10 +122,36 @@ def test_a_nameserver_that_closes_between_queries_is_connected_again(own):
 def test_the_next_nameserver_answers_when_one_is_gone_and_is_asked_first_then(own):
     async def scenario(world: World) -> None:
         for number in range(3):
-            assert rcode(await world.client.ask(question(DB, number=number))) == 0
+            assert rcode(await world.client.ask(question(f"{number}.any.example"))) == 0
         assert world.dials.count("gone") <= 2  # ahead of the first query, and at it
 
     with_server(scenario, {"gone": 0, "a": own.port})
+
+
+def test_what_was_answered_a_moment_ago_is_not_asked_again(own):
+    async def scenario(world: World) -> None:
+        for number in range(5):
+            answer = await world.client.ask(question(DB, number=number))
+            assert (identifier(answer), answer[-4:]) == (number, socket.inet_aton("10.1.2.3"))
+        await world.client.ask(question(DB, AAAA))  # another question; its answer has no record, and no SOA
+        await world.client.ask(question(DB, AAAA))
+
+    with_server(scenario, {"a": own.port})
+    assert own.asked == [DB, DB, DB]
+
+
+def test_what_many_ask_at_once_is_asked_once(own):
+    async def scenario(world: World) -> None:
+        clients = [Client(world._sock.getsockname()) for _ in range(10)]
+        asked = [client.ask(question("slow.example", number=n)) for n, client in enumerate(clients)]
+        answers = await asyncio.gather(*asked)
+        assert [identifier(each) for each in answers] == list(range(10))
+        assert {each[-4:] for each in answers} == {socket.inet_aton("10.1.2.4")}
+        for client in clients:
+            client.close()
+
+    with_server(scenario, {"a": own.port})
+    assert own.asked == ["slow.example"]
 
 
 def test_a_silent_nameserver_gives_servfail_in_time(own):

@@ -7,11 +7,11 @@ import contextlib
 
 import pytest
 
+from bridge.clock import since_boot
 from bridge.plan.ports import PortMap
 from bridge.session import tie as tie_module
 from bridge.session.lifeline import Lifeline
 from bridge.tunnel.heartbeat import until_silent
-from bridge.tunnel.keeper import since_boot
 from bridge.tunnel.line import Line
 from bridge.wire import messages
 from tests.component.proxy import free_ports

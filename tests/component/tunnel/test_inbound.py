@@ -219,7 +219,7 @@ def test_what_the_process_does_not_take_in_time_the_original_answers(run, pod):
             async with inbound(pod, free_ports(1)[0], fallback=fallback, **options) as (inbound_, _):
                 began = asyncio.get_running_loop().time()
                 assert await asyncio.wait_for(ask(b"hello"), 5) == b"original:hello"
-                assert asyncio.get_running_loop().time() - began >= 0.1
+                assert asyncio.get_running_loop().time() - began >= 0.098  # uvloop counts in whole milliseconds
                 assert asked == [("127.0.0.1", PORTS[0])]  # the pod's port, not the laptop's
                 assert taken == [1]
                 assert inbound_.held == 0
