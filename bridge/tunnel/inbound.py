@@ -3,6 +3,9 @@
 Each port is listened on in the pod. A connection made there is dialled here first and taken only then, so what its
 client sends waits in the client's own kernel. When the process does not accept (it restarts, after an edit or a crash),
 the connection is held for a while instead of refused: the client sees a slow answer, not an error.
+
+A process that listens, but takes no more (a debugger holds it, and its backlog is full), is alive: what comes to it is
+held until it goes on, or somebody stands in for it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ HOLD = 10.0
 """Seconds: shorter than most clients' patience, longer than most restarts."""
 PAUSE = 0.02
 """Seconds at least between two dials for one held connection, should the condition be wrong about the process."""
+ATTEMPT = 1.0
+"""Seconds for one dial. The kernel itself would try a full backlog again after 1, 3, 7, 15... s: too seldom for one
+whose breakpoint has just been left."""
 LAPTOP = "127.0.0.1"
 
 
@@ -136,27 +142,48 @@ class Inbound:
 
     async def _answering(self, port: PortMap) -> _Dialled:
         """Connect to the process, or to who stands in for it."""
-        try:
-            async with asyncio.timeout(self._hold if self._wait_accepting else None):
-                return await self._dial_until_accepted(port.laptop)
-        except (OSError, TimeoutError):
-            if self._fallback is None:
-                raise
-        _, end = await self._fallback(lambda: _Dialled(self._ends), LAPTOP, port.pod)
-        assert isinstance(end, _Dialled)
-        return end
-
-    async def _dial_until_accepted(self, port: int) -> _Dialled:
         while True:
             try:
-                _, end = await self._dial(lambda: _Dialled(self._ends), LAPTOP, port)
-            except ConnectionError:
-                if self._wait_accepting is None:
+                return await self._dial_for_a_while(port.laptop)
+            except (OSError, TimeoutError) as error:
+                if self._fallback is None:
                     raise
-                await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
+                busy = isinstance(error, _Busy)
+            try:
+                _, end = await self._fallback(lambda: _Dialled(self._ends), LAPTOP, port.pod)
+            except OSError:
+                if not busy:
+                    raise
             else:
                 assert isinstance(end, _Dialled)
                 return end
+
+    async def _dial_for_a_while(self, port: int) -> _Dialled:
+        """Dial until the process takes it, ``hold`` seconds at the most. _Busy: it listened, and took nothing."""
+        listens = False
+        try:
+            async with asyncio.timeout(self._hold if self._wait_accepting else None):
+                while True:
+                    listens = True
+                    try:
+                        async with asyncio.timeout(ATTEMPT):
+                            _, end = await self._dial(lambda: _Dialled(self._ends), LAPTOP, port)
+                    except TimeoutError:
+                        continue
+                    except ConnectionError:
+                        listens = False
+                        if self._wait_accepting is None:
+                            raise
+                        await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
+                    else:
+                        assert isinstance(end, _Dialled)
+                        return end
+        except TimeoutError as error:
+            raise (_Busy if listens and self._hold else TimeoutError)(f"port {port} took nothing") from error
+
+
+class _Busy(TimeoutError):
+    """The process listens, but takes no connection: its backlog is full."""
 
 
 class _Dialled(End):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
@@ -113,6 +114,34 @@ def test_a_connection_is_held_only_so_long(run, pod):
             with contextlib.suppress(ConnectionResetError):
                 assert await asyncio.wait_for(ask(b"hello"), 5) == b""
             assert inbound_.held == 0
+
+    run(main())
+
+
+def test_a_process_that_listens_but_takes_no_more_is_waited_for(run, pod):
+    """A debugger holds it, and its backlog is full: that may take longer than a restart."""
+
+    async def refused(*_: object) -> None:
+        raise ConnectionRefusedError("nobody stands in")
+
+    async def listens(_: int) -> None:
+        pass
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+            port = server.getsockname()[1]
+            async with inbound(pod, port, wait_accepting=listens, fallback=refused, hold=0.2) as (inbound_, _):
+                asking = [asyncio.ensure_future(ask(b"held %d" % number)) for number in range(4)]
+                async with asyncio.timeout(10):
+                    while inbound_.held + inbound_.open < 4:  # noqa: ASYNC110  # sshd hands them over one by one
+                        await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)  # longer than the hold
+                assert (inbound_.held > 0, any(each.done() for each in asking)) == (True, False)
+                going_on = await asyncio.start_server(_echo_and_close, sock=server)
+                async with asyncio.timeout(10):
+                    assert await asyncio.gather(*asking) == [b"held %d" % number for number in range(4)]
+                going_on.close()
+                await going_on.wait_closed()
 
     run(main())
 
