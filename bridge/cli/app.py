@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
+from bridge.cli.ide import app as ide
 from bridge.cli.manage import add_to
 from bridge.cli.options import Context, Kubeconfig, Namespace, Timeout, Verbose, cluster_choice
 
@@ -131,3 +132,4 @@ def run(
 
 
 add_to(app)
+app.add_typer(ide, name="ide")

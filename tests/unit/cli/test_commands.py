@@ -197,7 +197,7 @@ def test_an_error_ends_on_stderr_with_its_exit_code(
 def test_help_names_every_command() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for command in ("run", "list", "status", "leave", "restore", "install"):
+    for command in ("run", "list", "status", "leave", "restore", "install", "ide"):
         assert command in result.stdout
 
 

@@ -1,0 +1,131 @@
+"""Debugging in the cluster's place, with the real debugpy: what `bridge ide` writes is what is started here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.dap import Debugger
+from tests.e2e.running import PROGRAM, assert_restored, spec_of
+from tests.e2e.workloads import client, deployment, manifest, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster.access import AnyLaptop, Kubectl
+
+HELD = float(os.environ.get("BREAKPOINT_SECONDS", "20"))
+"""Seconds that a breakpoint is held with traffic arriving; 300 is what is promised."""
+WAITING = 12
+"""Requests that come meanwhile: more than the server's backlog of 5 takes."""
+
+
+@pytest.fixture
+def tasks(kubectl: Kubectl, namespace: str) -> str:
+    """The demo's `tasks` and its database, as far as its code can tell: another image stands in for its own."""
+    env = [{"name": "DB_HOST", "value": "tasks-db"}, {"name": "DB_PASSWORD", "value": "secret"}]
+    kubectl.apply(manifest(deployment("tasks", container={"env": env}), service("tasks"), client(), *database()))
+    for name in ("tasks", "tasks-db"):
+        kubectl.rollout(f"deployment/{name}")
+    kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    return namespace
+
+
+def database() -> list[dict[str, Any]]:
+    """Redis with a password, in memory."""
+    redis = {
+        "image": "bridge-demo-database:1",
+        "command": ["redis-server", "--requirepass", "secret", "--save", ""],
+        "ports": [{"name": "redis", "containerPort": 6379}],
+        "readinessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 1},
+    }
+    return [deployment("tasks-db", container=redis), service("tasks-db", port=6379, target="redis")]
+
+
+@pytest.fixture
+def project(laptop: AnyLaptop) -> Iterator[str]:
+    """The demo's `tasks` as a project of the laptop's user."""
+    folder = laptop.run(["mktemp", "-d"], check=True).stdout.strip()
+    laptop.run(["cp", "-r", "docs/demo/tasks/.", folder], check=True)
+    yield folder
+    laptop.run(["rm", "-rf", folder], check=True)
+
+
+class Project:
+    """A project that is open in the IDE."""
+
+    def __init__(self, laptop: AnyLaptop, folder: str) -> None:
+        self._laptop = laptop
+        self._folder = folder
+        self.program = f"{folder}/app.py"
+
+    def entry(self, *words: str) -> dict[str, Any]:
+        """What F5 starts: the entry that is written, with what VS Code and its extension put in."""
+        self._laptop.run([PROGRAM, "ide", "vscode", *words], cwd=self._folder, check=True)
+        text = self._laptop.run(["cat", ".vscode/launch.json"], cwd=self._folder, check=True).stdout
+        entry: dict[str, Any] = json.loads(text.replace("${workspaceFolder}", self._folder))["configurations"][0]
+        return {**entry, "python": sys.executable}  # the interpreter that is chosen in the IDE
+
+    def line_of(self, code: str) -> int:
+        """The line of the program in which this is."""
+        lines = self._laptop.run(["cat", self.program], check=True).stdout.splitlines()
+        return next(number for number, line in enumerate(lines, 1) if code in line)
+
+
+@pytest.mark.timeout(HELD + 120)
+def test_a_breakpoint_in_tasks_is_hit_from_the_cluster_and_held_while_traffic_arrives(
+    laptop: AnyLaptop, kubectl: Kubectl, tasks: str, project: str
+) -> None:
+    before = spec_of(kubectl, "deployment/tasks")
+    opened = Project(laptop, project)
+    with Debugger(laptop, project) as ide:
+        adds_a_task = opened.line_of("'RPUSH'")
+        ide.launch(opened.entry("--swap", "tasks", "-n", tasks, "app.py"), {opened.program: [adds_a_task]})
+        ide.screen.wait_for("is now answered by", 60)
+
+        asking = post(kubectl, "buy milk")
+        thread, frame = ide.stopped()
+        assert (frame["name"], frame["line"]) == ("add", adds_a_task)
+        assert ide.variables(frame)["task"] == "'buy milk'"
+        assert ide.evaluate(frame, "self.database.ask('LLEN', 'tasks')") == "0"  # the cluster's database
+
+        waiting = [post(kubectl, f"task {number}") for number in range(WAITING)]
+        threading.Event().wait(HELD)
+        assert [each.poll() for each in (asking, *waiting)] == [None] * (WAITING + 1)
+        assert state_of(laptop, tasks) == "connected"
+        assert is_swapped(kubectl)
+
+        ide.request("setBreakpoints", {"source": {"path": opened.program}, "breakpoints": []})
+        ide.go_on(thread)
+        answers = {each.communicate(timeout=60)[0] for each in (asking, *waiting)}
+        assert answers == {f"{number} tasks\n200" for number in range(1, WAITING + 2)}
+        ide.stop()
+    assert_restored(kubectl, before, "deployment/tasks")
+
+
+def post(kubectl: Kubectl, task: str) -> subprocess.Popen[str]:
+    """Add a task, from a pod of the cluster: the answer and its status, however long that takes."""
+    words = ["exec", "client", "--", "curl", "-s", "-w", "%{http_code}", "-d", task, "http://tasks/"]
+    return subprocess.Popen(kubectl.command(*words), stdout=subprocess.PIPE, text=True)
+
+
+def state_of(laptop: AnyLaptop, namespace: str) -> str:
+    """How the session in the namespace is, as `bridge status` says it."""
+    sessions = json.loads(laptop.run([PROGRAM, "status", "-o", "json"], check=True).stdout)["sessions"]
+    return "".join(each["state"] for each in sessions if each["namespace"] == namespace)
+
+
+def is_swapped(kubectl: Kubectl) -> bool:
+    """The session's pod is Ready and was never started again; the original is away, and its Deployment at peace."""
+    [pod] = kubectl.json("get", "pods", "-l", "bridge.internal/session")["items"]
+    ready = {each["type"]: each["status"] for each in pod["status"]["conditions"]}["Ready"]
+    restarts = sum(each["restartCount"] for each in pod["status"]["containerStatuses"])
+    conditions = kubectl.json("get", "deployment/tasks")["status"]["conditions"]
+    available = {each["type"]: each["status"] for each in conditions}["Available"]
+    return (ready, restarts, available) == ("True", 0, "True")
