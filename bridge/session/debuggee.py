@@ -26,6 +26,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NOT_FOUND = 127
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -39,10 +40,12 @@ def main() -> int:
     python = [sys.executable, *options_before(sys.orig_argv if sys.version_info >= (3, 10) else []), *words]
     command = [bridge, "run", *options, "--", *(["env", *moved] if moved else []), *python]
     parent = os.getpid()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # none may come before it is known what to do with it
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         become(parent, options, command, environment)
-    return wait_for(child)
+    return wait_for(child, mask)
 
 
 def split(arguments: "list[str]") -> "tuple[list[str], list[str]]":
@@ -121,7 +124,7 @@ def wait_for_the_one_before(key: str) -> None:
 
 
 # ---- the parent, which the IDE knows --------------------------------------------------------------------------------
-def wait_for(child: int) -> int:
+def wait_for(child: int, mask: "set[int | signal.Signals]") -> int:
     """Wait for bridge's end, passing on what asks for it.
 
     Not SIGINT: an IDE that interrupts (PyCharm) does so to each process of the tree, bridge among them.
@@ -129,6 +132,7 @@ def wait_for(child: int) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: os.kill(child, received))
     signal.signal(signal.SIGINT, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _, status = os.waitpid(child, 0)
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 

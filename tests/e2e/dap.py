@@ -11,7 +11,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -75,7 +74,7 @@ class Debugger:
         self._folder = folder
         self.terminal: Terminal | None = None
         self.adapter = laptop.popen(
-            [sys.executable, "-m", "debugpy.adapter"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["python", "-m", "debugpy.adapter"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._sequence = 0
         self._sending = threading.Lock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +69,8 @@ class Project:
         self._laptop.run([PROGRAM, "ide", "vscode", *words], cwd=self._folder, check=True)
         text = self._laptop.run(["cat", ".vscode/launch.json"], cwd=self._folder, check=True).stdout
         entry: dict[str, Any] = json.loads(text.replace("${workspaceFolder}", self._folder))["configurations"][0]
-        return {**entry, "python": sys.executable}  # the interpreter that is chosen in the IDE
+        python = self._laptop.run(["python", "-c", "import sys; print(sys.executable)"], check=True).stdout.strip()
+        return {**entry, "python": python}  # the interpreter that is chosen in the IDE
 
     def line_of(self, code: str) -> int:
         """The line of the program in which this is."""

@@ -1,6 +1,6 @@
 """What VS Code and PyCharm take, as far as `bridge ide` writes it; and whether a value is of a schema.
 
-LAUNCH is the schema of launch.json (microsoft/vscode, debugSchemas.ts), with a configuration of the Python debugger: the
+LAUNCH is the schema of launch.json (microsoft/vscode, debugSchemas.ts), with one configuration of the debugger: the
 attributes that VS Code gives every debugger (debugger.ts, ``getSchemaAttributes``: three are required, and none is
 allowed that is not named), and those of the extension (microsoft/vscode-python-debugger, package.json 2024.15,
 ``contributes.debuggers.configurationAttributes.launch``).
