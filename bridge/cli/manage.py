@@ -1,4 +1,4 @@
-"""The commands beside ``run``: who holds what, how it is, end it, put it back, prepare a namespace."""
+"""The commands beside ``run``: enter a session, who holds what, how it is, end it, put it back, prepare a namespace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.enter import WithCommand, exec_
 from bridge.cli.options import (
     Context,
     Format,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    app.command("exec", cls=WithCommand, epilog="Example: bridge exec tasks -- bash")(exec_)
     app.command("list")(list_)
     app.command()(status)
     app.command()(leave)

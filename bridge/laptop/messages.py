@@ -46,11 +46,9 @@ def send(sock: socket.socket, message: Message, descriptors: Iterable[int] = ())
 def receive(sock: socket.socket) -> tuple[Message, list[int]]:
     """The next message and its descriptors, which the caller owns (close-on-exec). Raises Closed at the end."""
     try:
-        # Not socket.recv_fds: it forgets its flags, so the descriptors would be inherited by whatever is started next.
-        data, control, _, _ = sock.recvmsg(_DIRECT, socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive_bytes(sock)
     except ConnectionResetError as error:
         raise Closed from error
-    fds = _descriptors(control)
     if not data:
         raise Closed
     if data == b"{}" and fds:
@@ -59,6 +57,13 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]]:
             data = memfd.read()
     message: Message = json.loads(data)
     return message, fds
+
+
+def receive_bytes(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """What comes next, and the descriptors beside it, which the caller owns (close-on-exec). Raises OSError."""
+    # Not socket.recv_fds: it forgets its flags, so the descriptors would be inherited by whatever is started next.
+    data, control, _, _ = sock.recvmsg(_DIRECT, socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
+    return data, _descriptors(control)
 
 
 def _descriptors(control: list[tuple[int, int, bytes]]) -> list[int]:

@@ -5,6 +5,7 @@ blocking or on an event loop, may ask any number of times. The socket's end with
 """
 
 import asyncio
+import errno
 import json
 import os
 import select
@@ -124,6 +125,18 @@ def not_startable(name: str, path: str | None) -> CommandError:
     if os.path.isdir(path):
         return CommandError(f"{name}: {path} is a folder", hint="Name a program in it.", exit_code=126)
     return CommandError(f"{name}: {path} is not executable", hint=f"Try: chmod +x {path}", exit_code=126)
+
+
+def not_started(number: int, path: str) -> CommandError:
+    """The error for what execve(2) said, by its errno, about a path."""
+    missing = number in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(path)
+    if missing:
+        return not_startable(path, None)
+    if number == errno.EACCES:
+        return not_startable(path, path)
+    too_large = number == errno.E2BIG
+    hint = "The environment is too large for this laptop (`ulimit -s`)." if too_large else "Is its interpreter there?"
+    return CommandError(f"{path}: {os.strerror(number)}", hint=hint, exit_code=126)
 
 
 # ---- when init is not there to do it ------------------------------------------------------------------------------

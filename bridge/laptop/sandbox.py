@@ -26,7 +26,7 @@ from typing import Any
 from bridge.errors import CommandError, SandboxError
 from bridge.laptop import messages, support
 from bridge.laptop.listeners import Listener, ListenTable, listen_table
-from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of, not_startable
+from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of, not_started
 from bridge.laptop.settings import NetworkSettings
 from bridge.laptop.supply import Supply
 
@@ -140,6 +140,12 @@ class Sandbox:
         self._processes.append(process)
         return process
 
+    def way_in(self) -> list[int]:
+        """Descriptors of the sandbox's namespaces, for a program that enters (``laptop.enter``); the caller's."""
+        self.ready()
+        _, descriptors = self._ask({"do": "way in"})
+        return descriptors
+
     def end(self, *, grace: float | None = None) -> list[int]:
         """End the whole tree: SIGTERM to all, after the grace SIGKILL. Gives the pids which had to be killed."""
         grace = self._grace if grace is None else grace
@@ -241,14 +247,18 @@ class Sandbox:
 
     # ---- init -----------------------------------------------------------------------------------------------------
     def _request(self, request: messages.Message, descriptors: Iterable[int] = (), *, timeout: float = _ANSWER) -> Any:
+        return self._ask(request, descriptors, timeout=timeout)[0]["ok"]
+
+    def _ask(
+        self, request: messages.Message, descriptors: Iterable[int] = (), *, timeout: float = _ANSWER
+    ) -> tuple[messages.Message, list[int]]:
         number = next(self._ids)
         with self._lock:
             try:
                 messages.send(self._control, {**request, "id": number}, descriptors)
             except (messages.Closed, OSError) as error:
                 raise init_was_killed() from error
-            reply, _ = self._reply(number, timeout)
-        return reply["ok"]
+            return self._reply(number, timeout)
 
     def _reply(self, number: int, timeout: float) -> tuple[messages.Message, list[int]]:
         """The reply to request ``number``. Those of earlier requests, whose wait was interrupted, are passed over."""
@@ -293,15 +303,5 @@ def _spawn(*sockets: socket.socket) -> "subprocess.Popen[bytes]":
 
 def _failure(step: str, errno: int, detail: str) -> SandboxError | CommandError:
     if step == "start":
-        return _not_started(errno, detail)
+        return not_started(errno, detail)
     return support.explain(step, errno, detail)
-
-
-def _not_started(errno: int, path: str) -> CommandError:
-    missing = errno in (2, 20) and not os.path.lexists(path)
-    if missing:
-        return not_startable(path, None)
-    if errno == 13:
-        return not_startable(path, path)
-    hint = "The environment is too large for this laptop (`ulimit -s`)." if errno == 7 else "Is its interpreter there?"
-    return CommandError(f"{path}: {os.strerror(errno)}", hint=hint, exit_code=126)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from bridge.errors import BridgeError
 from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
+from bridge.session.enter import Door
 from bridge.session.envfiles import write_environment
 from bridge.session.guarding import Guarding
 from bridge.session.inbox import Exited, Inbox, SessionOver, SignalCame
@@ -81,6 +82,7 @@ class Action:
         self._new_swap = new_swap
         self._swap = new_swap()
         self._inbox = Inbox()
+        self._door = Door(self._box)
         self._began = time.monotonic()
         self._process = 0
         self._readiness = Readiness(self._box, self._swap.plan.ports, self._inbox)
@@ -178,6 +180,7 @@ class Action:
         variables = cluster_environment(report.environ, of_image, os.environb)
         write_environment(self._request, variables, self._narrator)
         environment = process_environment(os.environb, report.environ, of_image, self._identity())
+        self._door.open(report.environ, of_image)
         process = self._box.start(self._request.command, environment, str(Path.cwd()))
         self._process = process.pid
         self._loop.submit(self._watch(process))
@@ -270,7 +273,8 @@ class Action:
     async def _served(self) -> None:
         """Answer other terminals until this is cancelled; without a place for the socket they can't ask, no more."""
         try:
-            async with serving(self._status, lambda: self._inbox.put(SignalCame(signal.SIGTERM))):
+            leave = partial(self._inbox.put, SignalCame(signal.SIGTERM))
+            async with serving(self._status, leave, partial(self._door.way_in, self._identity)):
                 await asyncio.get_running_loop().create_future()
         except (OSError, BridgeError) as error:
             self._narrator.note(f"bridge status and bridge leave will not find this session: {error}")

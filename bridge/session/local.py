@@ -1,10 +1,11 @@
-"""A session's own socket on the laptop: by it another terminal asks how it is, and ends it.
+"""A session's own socket on the laptop: by it another terminal asks how it is, ends it, and enters it.
 
 ``<runtime directory>/<pid of bridge>.sock``, a unix socket that only its user can open. (Not the session's id: that
 changes when it swaps again.) One JSON object a line, each way:
 
     {"do": "status"}   ->  {"version": 1, ...}       how the session is (``Status``)
     {"do": "leave"}    ->  {"leaving": true}         the process is told to end; then everything is put back
+    {"do": "enter"}    ->  {"entering": 5}           beside it so many descriptors (SCM_RIGHTS): see ``enter``
 
 The connection ends when bridge does, which is how ``bridge leave`` knows that everything is back.
 """
@@ -20,10 +21,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
+from bridge.laptop import messages
 from bridge.paths import private_directory, runtime_directory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 VERSION = 1
@@ -74,14 +76,24 @@ def socket_path(pid: int) -> Path:
 
 
 @asynccontextmanager
-async def serving(status: Callable[[], Status], leave: Callable[[], object]) -> AsyncIterator[None]:
-    """Serve this bridge's socket while this lasts; on the event loop."""
+async def serving(
+    status: Callable[[], Status], leave: Callable[[], object], way_in: Callable[[], Awaitable[list[int]]]
+) -> AsyncIterator[None]:
+    """Serve this bridge's socket while this lasts; on the event loop.
+
+    ``way_in`` gives the descriptors for who enters, which are closed here; BridgeError: why that can't be.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(high=0)  # drain() waits until all is sent
         try:
             with suppress(ConnectionError, ValueError):  # ValueError: a line that does not end
                 while line := await reader.readline():
-                    writer.write(json.dumps(_answer(line, status, leave)).encode() + b"\n")
+                    wish = _wish(line)
+                    if wish == "enter":
+                        await _let_in(writer, way_in)
+                        continue
+                    writer.write(_line(_answer(wish, status, leave)))
                     await writer.drain()
         finally:
             writer.close()
@@ -98,12 +110,18 @@ async def serving(status: Callable[[], Status], leave: Callable[[], object]) -> 
         server.close()
 
 
-def _answer(line: bytes, status: Callable[[], Status], leave: Callable[[], object]) -> dict[str, Any]:
+def _wish(line: bytes) -> Any:
+    """What is wished for; None: not understood."""
     try:
-        wish = json.loads(line).get("do")
+        return json.loads(line).get("do", "")
     except (ValueError, AttributeError):
-        return {"error": "not understood"}
+        return None
+
+
+def _answer(wish: Any, status: Callable[[], Status], leave: Callable[[], object]) -> dict[str, Any]:
     match wish:
+        case None:
+            return {"error": "not understood"}
         case "status":
             return {"version": VERSION, **status().render()}
         case "leave":
@@ -111,6 +129,25 @@ def _answer(line: bytes, status: Callable[[], Status], leave: Callable[[], objec
             return {"leaving": True}
         case _:
             return {"error": f"nothing is known of {wish!r}"}
+
+
+async def _let_in(writer: asyncio.StreamWriter, way_in: Callable[[], Awaitable[list[int]]]) -> None:
+    try:
+        descriptors = await way_in()
+    except BridgeError as error:
+        writer.write(_line({"error": error.message, "hint": error.hint}))
+        await writer.drain()
+        return
+    try:  # asyncio sends no descriptors; nothing of its own waits to be sent
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as sock:
+            socket.send_fds(sock, [_line({"entering": len(descriptors)})], descriptors)
+    finally:
+        for each in descriptors:
+            os.close(each)
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 class Visitor:
@@ -137,6 +174,20 @@ class Visitor:
         if not answer:
             raise self._gone()
         return answer
+
+    def ask_way_in(self) -> list[int]:
+        """Ask to enter; return the descriptors, which are the caller's. Raises BridgeError when the session can't."""
+        try:
+            self._socket.sendall(json.dumps({"do": "enter"}).encode() + b"\n")
+            line, descriptors = messages.receive_bytes(self._socket)
+            answer: dict[str, Any] = json.loads(line or b"{}")
+        except (OSError, ValueError) as error:
+            raise self._gone() from error
+        if "error" in answer:
+            raise BridgeError(answer["error"], hint=answer.get("hint", ""))
+        if not answer:
+            raise self._gone()
+        return descriptors
 
     def wait_until_gone(self, timeout: float) -> bool:
         """Wait until the session's bridge has ended; False if it has not within ``timeout`` seconds."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.cluster import connect
 from bridge.cluster.errors import ApiError
-from bridge.errors import BridgeError, ClusterError, TargetError
+from bridge.errors import ClusterError
 from bridge.plan.objects import labels_of
-from bridge.plan.target import TargetSpec
 from bridge.session.local import Gone, Visitor
+from bridge.session.named import named
 from bridge.session.sessions import find_sessions
 from bridge.session.store import this_laptops_store
 from bridge.wire.marks import SESSION_LABEL
@@ -93,7 +93,7 @@ def _status_of(session: LocalSession) -> dict[str, Any]:
 
 def leave(name: str, *, timeout: float) -> str:
     """End this laptop's session of that target (or id), and wait until everything is back; return what was done."""
-    session = _local(name)
+    session = named(name)
     visitor = Visitor(session.pid)
     try:
         visitor.ask("leave")
@@ -110,22 +110,3 @@ def leave(name: str, *, timeout: float) -> str:
             hint=f"bridge restore {session.target or session.session} --namespace {session.namespace}",
         )
     return f"left {session.target or 'the cluster'} (session {session.session}): everything is as it was"
-
-
-def _local(name: str) -> LocalSession:
-    spec = TargetSpec.parse(name)
-    there = this_laptops_store().sessions()
-    named = [each for each in there if spec.means(each.target or "", each.session)]
-    alive = [each for each in named if each.is_alive()]
-    if len(alive) == 1:
-        return alive[0]
-    if alive:
-        ids = ", ".join(f"{each.session} ({each.namespace})" for each in alive)
-        raise TargetError(f"{name} is swapped by several sessions of this laptop", hint=f"Say which: {ids}.")
-    if named:
-        raise BridgeError(
-            f"the session of {name} is dead: its bridge is gone",
-            hint=f"Put it back: bridge restore {name} --namespace {named[0].namespace}",
-        )
-    ours = ", ".join(each.target or each.session for each in there) or "none at all"
-    raise TargetError(f"this laptop has no session of {name}", hint=f"There is: {ours}. Everybody's: bridge list.")

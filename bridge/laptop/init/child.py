@@ -62,7 +62,7 @@ def _become(command: Command, user_namespace: int, tell: int, parent: int) -> No
         path = command.cwd
         os.chdir(path)
         path = command.argv[0]
-        _exec(command)
+        execute(command.argv, command.env)
     except OSError as error:
         failed = os.fsencode(error.filename) if error.filename else path
         os.write(tell, b"%d %s" % (error.errno or 0, failed))
@@ -77,25 +77,28 @@ def _restore_signals(ignored: Iterable[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _exec(command: Command) -> None:
-    """execvpe(3): PATH is the new environment's; a script without an interpreter line is sh's. Raises OSError."""
+def execute(argv: list[bytes], env: Mapping[bytes, bytes]) -> None:
+    """Become the command, as execvpe(3): PATH is ``env``'s; a script without an interpreter line is sh's.
+
+    Raises OSError.
+    """
     failed: OSError | None = None
-    for path in candidates(command.argv[0], command.env.get(b"PATH")):
+    for path in candidates(argv[0], env.get(b"PATH")):
         try:
-            _exec_file(path, command)
+            _exec_file(path, argv, env)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             if os.path.lexists(path):  # a folder that may not be searched counts as one without the file
                 failed = failed or OSError(error.errno, error.strerror, os.fsdecode(path))
-    raise failed or FileNotFoundError(2, "", os.fsdecode(command.argv[0]))
+    raise failed or FileNotFoundError(2, "", os.fsdecode(argv[0]))
 
 
-def _exec_file(path: bytes, command: Command) -> None:
+def _exec_file(path: bytes, argv: list[bytes], env: Mapping[bytes, bytes]) -> None:
     try:
-        os.execve(path, command.argv, command.env)
+        os.execve(path, argv, env)
     except OSError as error:
         if error.errno != _ENOEXEC:
             raise
-    os.execve(b"/bin/sh", [b"sh", path, *command.argv[1:]], command.env)
+    os.execve(b"/bin/sh", [b"sh", path, *argv[1:]], env)
 
 
 def candidates(name: bytes, search: bytes | None) -> list[bytes]:

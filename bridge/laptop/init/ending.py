@@ -42,6 +42,8 @@ class Ending:
                 self._epoll.register(pidfd, select.EPOLLIN)
                 if not self._asked:
                     tree.send(pidfd, signal.SIGTERM)
+                    if self._processes.has_entered(pid):
+                        tree.send(pidfd, signal.SIGHUP)
             if late:
                 self.killed.add(pid)
                 tree.send(self._watched[pid], signal.SIGKILL)

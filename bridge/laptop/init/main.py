@@ -2,7 +2,7 @@
 
 Three sockets, all from bridge:
 
-    control  requests, each with one reply: apply, start, end. Its end is bridge's end.
+    control  requests, each with one reply: apply, start, way in, end. Its end is bridge's end.
     updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback
     supply   one-way, to bridge: marked sockets, ahead of need, as many as the socket's buffer takes
 
@@ -15,7 +15,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from bridge.laptop import messages
@@ -201,6 +201,9 @@ class Init:
                 return self._apply(request)
             case "start":
                 return self._start(request, socket.socket(fileno=descriptors[0]))
+            case "way in":
+                self._hand_out_namespaces(request["id"])
+                return None  # it has been replied
             case "end":
                 self._ending = Ending(self._tree, self._epoll, request["grace"])
                 self._end_request = request["id"]
@@ -241,9 +244,16 @@ class Init:
         self._reporters[pid] = reporter
         return {"ok": pid}
 
-    def _reply(self, request: int, reply: messages.Message) -> None:
+    def _hand_out_namespaces(self, request: int) -> None:
+        with step("namespaces"):
+            descriptors = namespaces.way_in(self._own_user)
+        self._reply(request, {"ok": True}, descriptors)
+        for each in descriptors:
+            os.close(each)
+
+    def _reply(self, request: int, reply: messages.Message, descriptors: Iterable[int] = ()) -> None:
         with suppress(messages.Closed):  # bridge has gone; the control socket says so next
-            messages.send(self._control, {**reply, "id": request})
+            messages.send(self._control, {**reply, "id": request}, descriptors)
 
     def _ended(self, ending: Ending) -> None:
         self._ending = None

@@ -11,8 +11,16 @@ user_namespaces(7): an unprivileged process may map its own ids only, and must f
 """
 
 import os
+from collections.abc import Iterable
 
 from bridge.laptop.init import kernel
+
+_WAY_IN = (
+    ("user", kernel.CLONE_NEWUSER),
+    ("net", kernel.CLONE_NEWNET),
+    ("mnt", kernel.CLONE_NEWNS),
+)
+"""What is entered first, in this order: the rights over the others come with the user namespace. Last the own one."""
 
 
 def enter_user_namespace() -> None:
@@ -77,6 +85,22 @@ def own_user_namespace(uid: int, gid: int) -> int:
         os.close(ready_read)
         os.close(done_write)  # lets the child go
         os.waitpid(pid, 0)
+
+
+def way_in(own_user: int) -> list[int]:
+    """Descriptors, the caller's, of the namespaces that this process is in, and of the process's own one: `enter`."""
+    return [*(os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name, _ in _WAY_IN), os.dup(own_user)]
+
+
+def enter(descriptors: Iterable[int]) -> None:
+    """Enter what `way_in` gave, from outside. Raises OSError.
+
+    Whose euid made the user namespace has every right in it (user_namespaces(7)), as long as this process has one
+    thread. The working directory is then the root of the other mounts (setns(2)): to be set again.
+    """
+    kinds = (*(kind for _, kind in _WAY_IN), kernel.CLONE_NEWUSER)
+    for descriptor, kind in zip(descriptors, kinds, strict=True):
+        kernel.setns(descriptor, kind)
 
 
 def _hold_a_namespace(ready: int, done: int, other_end: int) -> None:

@@ -1,9 +1,11 @@
 """Which processes are in the sandbox, and how they are ended.
 
-In the sandbox is who shares init's network namespace, or descends from init: as init is the subreaper, a daemon that
-forked twice and left its session still does; and a descendant may have made network namespaces of its own.
-SIGTERM goes to all of them at once (like systemd's control-group mode), then, after the grace, SIGKILL until none is
-left. A process is held by its pidfd before it is judged, so that a reused pid is never hit.
+In the sandbox is who shares init's network namespace, or descends from init or from one that shares it: as init is the
+subreaper, a daemon that forked twice and left its session still does; and a descendant may have made network namespaces
+of its own. SIGTERM goes to all of them at once (like systemd's control-group mode), and SIGHUP to those that came in
+from another terminal: to a shell it says that its connection is cut, where it would ignore SIGTERM (like SendSIGHUP=
+there). Then, after the grace, SIGKILL until none is left.
+A process is held by its pidfd before it is judged, so that a reused pid is never hit.
 """
 
 import os
@@ -62,8 +64,15 @@ class Tree:
             os.close(pidfd)
         return held, ended
 
+    def has_entered(self, pid: int) -> bool:
+        """Whether this one of them was started elsewhere, and came in (``bridge exec``)."""
+        return not self._descends(pid, {}, lambda parent: parent == self._me)
+
     def _is_ours(self, pid: int, parents: dict[int, int | None]) -> bool:
-        return pid != self._me and (self._shares_namespace(pid) or self._descends(pid, parents))
+        return pid != self._me and (self._shares_namespace(pid) or self._descends(pid, parents, self._is_inside))
+
+    def _is_inside(self, pid: int) -> bool:
+        return pid == self._me or self._shares_namespace(pid)
 
     def _shares_namespace(self, pid: int) -> bool:
         try:
@@ -71,12 +80,13 @@ class Tree:
         except OSError:
             return False
 
-    def _descends(self, pid: int | None, parents: dict[int, int | None]) -> bool:
+    @staticmethod
+    def _descends(pid: int | None, parents: dict[int, int | None], of: Callable[[int], bool]) -> bool:
         while pid:
             if pid not in parents:
                 parents[pid] = _parent(pid)
             pid = parents[pid]
-            if pid == self._me:
+            if pid is not None and of(pid):
                 return True
         return False
 

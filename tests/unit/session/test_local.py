@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.errors import ClusterError
+from bridge.errors import BridgeError, ClusterError
 from bridge.session import local
 from bridge.session.local import Gone, Status, Visitor, serving, socket_path
 from bridge.session.look import leave, local_status
@@ -24,7 +24,7 @@ from bridge.tunnel.loop import EventLoop
 from tests.unit.session.test_store import a_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 STATUS = Status(
@@ -40,14 +40,20 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 
 
+async def no_way_in() -> list[int]:
+    raise BridgeError("the session is just starting", hint="Try again.")
+
+
 @contextmanager
 def served(
-    status: Callable[[], Status] = lambda: STATUS, leave: Callable[[], object] = lambda: None
+    status: Callable[[], Status] = lambda: STATUS,
+    leave: Callable[[], object] = lambda: None,
+    way_in: Callable[[], Awaitable[list[int]]] | None = None,
 ) -> Iterator[EventLoop]:
     """This process as a bridge, on its loop."""
 
     async def serve(ready: asyncio.Future[None]) -> None:
-        async with serving(status, leave):
+        async with serving(status, leave, way_in or no_way_in):
             ready.set_result(None)
             await asyncio.get_running_loop().create_future()
 
@@ -103,6 +109,32 @@ def test_leaving_is_passed_on() -> None:
 def test_a_wish_that_is_not_known_is_answered_and_the_next_one_heard() -> None:
     with served(), visiting() as visitor:
         assert visitor.ask("dance") == {"error": "nothing is known of 'dance'"}
+        assert visitor.ask("status")["state"] == "connected"
+
+
+def test_who_enters_gets_descriptors_which_the_session_does_not_keep() -> None:
+    read, write = os.pipe()
+
+    async def way_in() -> list[int]:
+        return [read, write]
+
+    with served(way_in=way_in), visiting() as visitor:
+        assert visitor.ask("status")["state"] == "connected"
+        its_read, its_write = visitor.ask_way_in()
+        os.write(its_write, b"through")
+        os.close(its_write)
+        assert os.read(its_read, 100) == b"through"
+        assert os.read(its_read, 100) == b""  # no other descriptor of the writing end is open
+        assert not os.get_inheritable(its_read)
+        os.close(its_read)
+        assert visitor.ask("status")["state"] == "connected"
+
+
+def test_why_nobody_can_enter_is_told() -> None:
+    with served(), visiting() as visitor:
+        with pytest.raises(BridgeError, match="just starting") as caught:
+            visitor.ask_way_in()
+        assert caught.value.hint == "Try again."
         assert visitor.ask("status")["state"] == "connected"
 
 
@@ -193,11 +225,11 @@ BRIDGE = """
 import asyncio, sys
 from bridge.session.local import serving
 from bridge.session.store import this_laptops_store
-from tests.unit.session.test_local import STATUS
+from tests.unit.session.test_local import STATUS, no_way_in
 
 async def main():
     left = asyncio.Event()
-    async with serving(lambda: STATUS, left.set):
+    async with serving(lambda: STATUS, left.set, no_way_in):
         print("ready", flush=True)
         await left.wait()
         if sys.argv[1:]:

@@ -10,7 +10,8 @@ import pytest
 from bridge.errors import BridgeError, TargetError
 from bridge.plan.target import TargetSpec
 from bridge.session.local import Gone
-from bridge.session.look import _local, leave, local_status
+from bridge.session.look import leave, local_status
+from bridge.session.named import named, the_only_one
 from bridge.session.store import LocalSession, process_start, this_laptops_store
 from tests.unit.session.test_store import a_session
 
@@ -54,34 +55,46 @@ def test_a_session_without_target_is_meant_by_its_id_alone() -> None:
 def test_the_living_one_is_found_beside_dead_ones_of_the_same_target() -> None:
     there_is("aaaa2345", alive=False)
     living = there_is("bbbb2345")
-    assert _local("tasks") == living
+    assert named("tasks") == living
 
 
 def test_several_living_ones_are_told_apart_by_their_ids() -> None:
     there_is("aaaa2345", namespace="shop")
     second = there_is("bbbb2345", namespace="stage")
     with pytest.raises(TargetError, match="several sessions") as caught:
-        _local("tasks")
-    assert "bbbb2345 (stage)" in caught.value.hint
-    assert _local("bbbb2345") == second
+        named("tasks")
+    assert "bbbb2345 (deployment/tasks in stage)" in caught.value.hint
+    assert named("bbbb2345") == second
 
 
 def test_a_dead_one_can_only_be_restored() -> None:
     there_is("aaaa2345", alive=False)
     with pytest.raises(BridgeError, match="is dead") as caught:
-        _local("tasks")
+        named("tasks")
     assert "bridge restore tasks --namespace shop" in caught.value.hint
 
 
 def test_a_name_that_no_session_has_is_told_with_those_that_there_are() -> None:
     with pytest.raises(TargetError, match="no session of web") as caught:
-        _local("web")
+        named("web")
     assert "none at all" in caught.value.hint
     there_is("aaaa2345")
     there_is("bbbb2345", target=None)
     with pytest.raises(TargetError) as caught:
-        _local("web")
+        named("web")
     assert "deployment/tasks, bbbb2345" in caught.value.hint
+
+
+def test_without_a_name_the_only_living_one_is_meant() -> None:
+    with pytest.raises(TargetError, match="no session"):
+        the_only_one()
+    there_is("aaaa2345", alive=False)
+    living = there_is("bbbb2345")
+    assert the_only_one() == living
+    there_is("cccc2345", target=None, namespace="stage")
+    with pytest.raises(TargetError, match="several sessions") as caught:
+        the_only_one()
+    assert caught.value.hint == "Say which: bbbb2345 (deployment/tasks in shop), cccc2345 (joined in stage)."
 
 
 def test_status_tells_of_what_is_dead_and_of_what_does_not_answer() -> None:
