@@ -145,17 +145,20 @@ def gone(namespace: int, within: float = 10.0) -> bool:
 
 
 def test_daemons_that_left_the_session_end_with_it(laptop):
-    script = "for n in 1 2 3; do (setsid sh -c 'sleep 1000 & trap \"\" TERM; sleep 1000' &) & done; exit 4"
-    process, _, namespace = started(laptop, script, options=("--grace", "0.3"))
+    script = "for n in 1 2 3; do (setsid sh -c 'sleep 1000 & trap \"\" TERM; sleep 1000' &) & done; read end; exit 4"
+    process, _, namespace = started(laptop, script, options=("--grace", "0.3"), stdin=subprocess.PIPE)
     with process:
+        process.stdin.close()
         assert process.wait(20) == 4
     assert in_sandbox(namespace) == []
 
 
 def test_a_stopped_process_ends_too(laptop):
-    process, _, namespace = started(laptop, "(sleep 1000 & kill -STOP $!; exit 0); exit 0", options=("--grace", "5"))
+    script = "(sleep 1000 & kill -STOP $!; exit 0); read end; exit 0"
+    process, _, namespace = started(laptop, script, options=("--grace", "5"), stdin=subprocess.PIPE)
     start = time.monotonic()
     with process:
+        process.stdin.close()
         assert process.wait(20) == 0
     assert in_sandbox(namespace) == []
     assert time.monotonic() - start < 4  # SIGTERM was enough
