@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from bridge.laptop.supply import Supply
 
 _READY, _ANSWER = 30.0, 5.0  # seconds: milliseconds, unless the laptop is very busy, or init is stopped
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A volume of the pod's: ``path``, absolute, and ``source``, a folder or a file in the sandbox's store."""
+
+    path: str
+    source: str
+    read_only: bool
 
 
 @contextmanager
@@ -62,6 +72,7 @@ class Sandbox:
         self._supply = Supply(supply_end)
         self._processes: list[Process] = []
         self._sockets: dict[str, socket.socket] = {}
+        self._store: int | None = None
         self._table: ListenTable | None = None
         self._namespace: int | None = None
         self._pod_ips: tuple[str, ...] = ()
@@ -75,9 +86,9 @@ class Sandbox:
         with self._lock:
             if self._table is None:
                 reply, descriptors = self._reply(0, _READY)
-                self._sockets = {
-                    name: socket.socket(fileno=fd) for name, fd in zip(reply["ok"], descriptors, strict=True)
-                }
+                made = dict(zip(reply["ok"], descriptors, strict=True))
+                self._store = made.pop("store")
+                self._sockets = {name: socket.socket(fileno=fd) for name, fd in made.items()}
                 self._namespace = namespace_of(self._init.pid)
                 self._table = listen_table(self._sockets.get("diag"), self._init.pid)
 
@@ -104,6 +115,15 @@ class Sandbox:
         """Whether connect() can be told what the pod was told; otherwise a closed port shows as a reset connection."""
         return self.queue is not None
 
+    def store(self) -> int:
+        """The folder in which ``bind`` finds its sources: a descriptor (O_PATH), valid until ``close``.
+
+        It is the user's alone, in memory (tmpfs); no path leads to it but ``/proc/self/fd/N``.
+        """
+        self.ready()
+        assert self._store is not None
+        return self._store
+
     # ---- control --------------------------------------------------------------------------------------------------
     def apply(self, settings: NetworkSettings) -> None:
         """Set addresses, names and nameservers."""
@@ -119,6 +139,19 @@ class Sandbox:
                 "pod_ports": sorted(settings.pod_ports),
             }
         )
+
+    def bind(self, binds: Sequence[Bind]) -> list[str]:
+        """Have what is in the store appear at its paths, whatever the laptop has there, and as often as it is asked.
+
+        Best before the process starts: one that is in a folder on the way goes on seeing the laptop's. Gives folders
+        of the user's own that had to be covered to make room: what is newly made directly in one of them is lost
+        with the sandbox, and files that the laptop replaces there stay the old ones inside. Raises SandboxError.
+        """
+        self.ready()
+        parents_first = sorted(binds, key=lambda each: each.path.count("/"))
+        asked = [(each.path, each.source, each.read_only) for each in parents_first]
+        covered: list[str] = self._request({"do": "bind", "binds": asked})
+        return covered
 
     def start(self, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], cwd: str) -> Process:
         """Start the user's process; ``env`` is all of its environment. Raises CommandError (127, 126)."""
@@ -185,6 +218,9 @@ class Sandbox:
     def _let_go(self) -> None:
         for sock in (self._updates, *self._sockets.values()):
             sock.close()
+        if self._store is not None:
+            os.close(self._store)
+            self._store = None
         for process in self._processes:
             process.close()
         self._supply.close()

@@ -79,7 +79,23 @@ def explain(
             hint="It needs nf_tables with nat, redirect and reject in the inet family (Linux 5.2 or newer): "
             "sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_ct nft_reject_inet",
         )
+    if step == "volume":
+        return _volume(detail, number)
     return SandboxError(f"The sandbox could not be made: {step}: {detail or os.strerror(number)}.", hint=_OTHERWISE)
+
+
+def _volume(path: str, number: int) -> SandboxError:
+    hint = "Run bridge with --mount off to do without the pod's files, or with --mount-at to have them elsewhere."
+    if number == errno.EACCES:
+        return SandboxError(
+            f"The pod's volume at {path} can't be shown: it needs a new entry in a folder that you may not list.",
+            hint=f"Have the folder made: sudo mkdir -p {path}. {hint}",
+        )
+    if number == errno.EBUSY:
+        return SandboxError(
+            f"The pod's volume at {path} can't be shown: /, /proc and /sys are the kernel's.", hint=hint
+        )
+    return SandboxError(f"The pod's volume at {path} can't be shown: {os.strerror(number)}.", hint=hint)
 
 
 def _namespaces(

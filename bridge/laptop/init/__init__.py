@@ -10,7 +10,10 @@ and because something must outlive a killed bridge to end the tree. It speaks wi
     netlink     addresses and routes, without the ``ip`` program
     nft         the rules, as text; running nft
     nfqueue     the queue in which new connections are held
+    hidden      a tmpfs that no path leads to
+    rooms       room for paths that the laptop has not
     covers      files and folders of ours in place of the real ones
+    volumes     the pod's volumes at their own paths
     child       the start of the user's process
     tree        which processes are in the sandbox
     ending      how they are ended

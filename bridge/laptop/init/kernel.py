@@ -10,9 +10,12 @@ CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNET = 0x4000_0000
 
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
+MS_REMOUNT = 32
 MS_BIND = 4096
+MS_MOVE = 8192
 MS_REC = 16384
 
 MNT_DETACH = 2
@@ -23,6 +26,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)  # in glibc and musl, though in no header
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
@@ -47,6 +51,11 @@ def mount(source: str, target: str, *, kind: str = "", flags: int = 0, options: 
 def unmount(target: str) -> None:
     """Take off the last mount on ``target``, as soon as nothing uses it."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), target)
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make ``new`` the root folder, of this process and of all that had the old one, which will be at ``old``."""
+    _check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), new)
 
 
 def become_subreaper() -> None:

@@ -2,7 +2,7 @@
 
 Three sockets, all from bridge:
 
-    control  requests, each with one reply: apply, start, way in, end. Its end is bridge's end.
+    control  requests, each with one reply: apply, bind, start, way in, end. Its end is bridge's end.
     updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback
     supply   one-way, to bridge: marked sockets, ahead of need, as many as the socket's buffer takes
 
@@ -22,6 +22,9 @@ from bridge.laptop import messages
 from bridge.laptop.init import child, kernel, namespaces, netlink, nfqueue, nft, sockets, tree
 from bridge.laptop.init.covers import HOSTS, RESOLV_CONF, Covers
 from bridge.laptop.init.ending import Ending
+from bridge.laptop.init.hidden import VOLUMES, Hidden
+from bridge.laptop.init.rooms import Rooms
+from bridge.laptop.init.volumes import Volumes
 
 # Sent to a whole foreground process group by the terminal, or to everything at shutdown. Init ends after the tree only.
 _NOT_FOR_INIT = (
@@ -59,6 +62,15 @@ def step(name: str) -> Iterator[None]:
         raise StepFailed(name, 0, str(error)) from error
 
 
+@contextmanager
+def volume(path: str) -> Iterator[None]:
+    """Name the volume that is being mounted."""
+    try:
+        yield
+    except OSError as error:
+        raise StepFailed("volume", error.errno or 0, path) from error
+
+
 class Init:
     """The sandbox's init. ``run`` is its life."""
 
@@ -85,9 +97,9 @@ class Init:
         except StepFailed as failure:
             messages.send(self._control, {**failure.reply, "id": 0})
             return
-        messages.send(self._control, ready, [fd.fileno() for fd in descriptors])
+        messages.send(self._control, ready, descriptors)
         for each in descriptors:
-            each.close()
+            os.close(each)
         while not self._finished():
             for fd, _events in self._epoll.poll(self._timeout()):
                 self._handlers.get(fd, _nothing)()
@@ -106,7 +118,7 @@ class Init:
         return self._alone and self._ending is None
 
     # ---- set-up ---------------------------------------------------------------------------------------------------
-    def _set_up(self) -> tuple[messages.Message, list[socket.socket]]:
+    def _set_up(self) -> tuple[messages.Message, list[int]]:
         for number in _NOT_FOR_INIT:
             signal.signal(number, signal.SIG_IGN)
         kernel.set_name("bridge-init")
@@ -128,13 +140,17 @@ class Init:
         sockets.set_sysctls()  # after the rules: they are what loads conntrack, and its settings
         queue = self._hold_connections()
         with step("mounts"):
-            self._covers = Covers()
+            hidden = Hidden()
+            self._rooms = Rooms(hidden)
+            self._covers = Covers(hidden, self._rooms)
             self._covers.install()
+            self._volumes = Volumes(hidden, self._rooms)
+            store = hidden.open(VOLUMES)
         self._tree = tree.Tree()
         self._watch()
         made = {"listener": listener, "dns4": dns[0], "dns6": dns[-1] if len(dns) > 1 else None}
         made |= {"diag": sockets.diagnostics(), "queue": queue}
-        found = {name: sock for name, sock in made.items() if sock is not None}
+        found = {name: sock.detach() for name, sock in made.items() if sock is not None} | {"store": store}
         return {"ok": list(found), "id": 0}, list(found.values())
 
     def _hold_connections(self) -> socket.socket | None:
@@ -201,6 +217,8 @@ class Init:
                 return self._apply(request)
             case "start":
                 return self._start(request, socket.socket(fileno=descriptors[0]))
+            case "bind":
+                return self._bind(request)
             case "way in":
                 self._hand_out_namespaces(request["id"])
                 return None  # it has been replied
@@ -243,6 +261,16 @@ class Init:
             raise StepFailed("start", failure.errno, failure.path) from failure
         self._reporters[pid] = reporter
         return {"ok": pid}
+
+    def _bind(self, request: messages.Message) -> messages.Message:
+        known = len(self._rooms.own)
+        bound = []
+        for path, source, read_only in request["binds"]:
+            with volume(path):
+                bound.append(self._volumes.bind(path, source, read_only=read_only))
+        with step("mounts"):
+            self._covers.yield_to(bound)
+        return {"ok": self._rooms.own[known:]}
 
     def _hand_out_namespaces(self, request: int) -> None:
         with step("namespaces"):

@@ -1,6 +1,7 @@
 """A bridge without a cluster: the sandbox, with a tunnel that ends on this machine's loopback.
 
-    driver.py [--route HOST:PORT=PORT]... [--nameserver ADDRESS=PORT] [--events FILE] [--grace S] -- COMMAND [ARG]...
+    driver.py [--route HOST:PORT=PORT]... [--nameserver ADDRESS=PORT] [--events FILE] [--grace S]
+              [--store FOLDER --bind PATH=SOURCE[:ro]...] -- COMMAND [ARG]...
 
 Run as an ordinary user by the tests. What the sandbox connects to is connected to the loopback port that a route
 names, and refused elsewhere; DNS goes by TCP to a nameserver on a loopback port. Ends with the command's exit code.
@@ -12,6 +13,7 @@ import errno
 import json
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
@@ -23,7 +25,7 @@ from bridge.laptop.dns import DnsServer
 from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published
-from bridge.laptop.sandbox import Sandbox, sandbox
+from bridge.laptop.sandbox import Bind, Sandbox, sandbox
 from bridge.laptop.settings import NetworkSettings
 from bridge.tunnel.loop import EventLoop
 from bridge.tunnel.outbound import Dial, Outbound
@@ -52,6 +54,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--unreachable", default=None)
     parser.add_argument("--silent", default=None)
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--store", default=None, help="a folder whose content is copied into the sandbox's store")
+    parser.add_argument("--bind", action="append", default=[], help="PATH=SOURCE, or PATH=SOURCE:ro")
+    parser.add_argument("--times", type=int, default=1, help="how often what is to be bound is bound")
     parser.add_argument("--patience", type=float, default=5.0)
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
@@ -130,6 +135,20 @@ class Services:
         return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", there)
 
 
+def mount(box: Sandbox, options: argparse.Namespace) -> None:
+    """Fill the store, and bind what is in it."""
+    if options.store:
+        shutil.copytree(options.store, f"/proc/self/fd/{box.store()}", symlinks=True, dirs_exist_ok=True)
+    for _ in range(options.times):
+        for folder in box.bind([parse_bind(each) for each in options.bind]):
+            print(f"covered: {folder}", file=sys.stderr)
+
+
+def parse_bind(text: str) -> Bind:
+    path, _, source = text.partition("=")
+    return Bind(path, source.removesuffix(":ro"), source.endswith(":ro"))
+
+
 def main() -> int:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -147,6 +166,8 @@ def main() -> int:
                 laptop_name=socket.gethostname(),
             )
         )
+
+        mount(box, options)
 
         def tell(event: object) -> None:
             print(json.dumps({type(event).__name__: vars(event)}), file=events, flush=True)
