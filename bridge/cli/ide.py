@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import Context, Format, Kubeconfig, Namespace, Output, Verbose
+from bridge.cli.options import Context, Exposes, Format, Kubeconfig, Namespace, Output, Swap, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +24,8 @@ def _writing(ide: str) -> Callable[..., None]:
             list[str] | None,
             typer.Argument(metavar="[PROGRAM] [ARG]...", help="What to start (in VS Code else the file that is open)."),
         ] = None,
-        swap: Annotated[
-            str | None,
-            typer.Option("--swap", "-s", metavar="[KIND/]NAME[:CONTAINER]", help="The workload whose place it takes."),
-        ] = None,
-        expose: Annotated[
-            list[str] | None,
-            typer.Option("--expose", "-e", metavar="[LAPTOP:]POD", help="A port of the pod, to a port on the laptop."),
-        ] = None,
+        swap: Swap = None,
+        expose: Exposes = None,
         module: Annotated[
             str | None,
             typer.Option("--module", "-m", metavar="NAME", help="Start this module with the ARGs, as python -m does."),

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
-    from bridge.session.request import ClusterChoice
+    from collections.abc import Callable, Sequence
 
+    from bridge.session.request import ClusterChoice, RunRequest
+
+Swap = Annotated[
+    str | None,
+    typer.Option(
+        "--swap",
+        "-s",
+        metavar="[KIND/]NAME[:CONTAINER]",
+        help="The workload whose place is taken on this laptop; without it the namespace is just joined.",
+    ),
+]
+Exposes = Annotated[
+    list[str] | None,
+    typer.Option("--expose", "-e", metavar="[LAPTOP:]POD", help="A port of the pod, to a port on the laptop."),
+]
 Kubeconfig = Annotated[
     str | None,
     typer.Option("--kubeconfig", metavar="FILE", help="The kubeconfig (default: as kubectl finds it)."),
@@ -19,6 +38,34 @@ Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NS", help="The namespace (default: the context's)."),
 ]
+EnvFile = Annotated[
+    Path | None, typer.Option("--env-file", metavar="FILE", help="Write the pod's environment there (dotenv).")
+]
+EnvJson = Annotated[
+    Path | None, typer.Option("--env-json", metavar="FILE", help="Write the pod's environment there (JSON).")
+]
+Image = Annotated[str | None, typer.Option("--image", metavar="REF", help="The proxy image.")]
+RunInitContainers = Annotated[
+    bool, typer.Option("--run-init-containers", help="Run the target's init containers again in the proxy pod.")
+]
+Grace = Annotated[
+    float | None,
+    typer.Option("--grace", metavar="S", min=3, help="Put the original back S s after this laptop is gone (30)."),
+]
+Hold = Annotated[
+    float | None,
+    typer.Option("--hold", metavar="S", min=0, help="Let connections wait S s for a process that restarts (10)."),
+]
+KeepOriginal = Annotated[
+    bool, typer.Option("--keep-original", help="Swap the traffic only; the original keeps running.")
+]
+Fallback = Annotated[
+    bool, typer.Option("--fallback", help="Keep one replica, which answers what the process does not within --hold.")
+]
+Takeover = Annotated[
+    bool, typer.Option("--takeover", help="Take a target whose session is dead, or whose holder allows it.")
+]
+AllowTakeover = Annotated[bool, typer.Option("--allow-takeover", help="Let others take the target from this session.")]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 60)."),
@@ -41,3 +88,72 @@ def cluster_choice(kubeconfig: str | None, context: str | None, namespace: str |
     from bridge.session.request import ClusterChoice
 
     return ClusterChoice(kubeconfig=kubeconfig, context=context, namespace=namespace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """What ``run`` and ``up`` have in common, as it was given; in the order of their help."""
+
+    swap: Swap = None
+    expose: Exposes = None
+    context: Context = None
+    namespace: Namespace = None
+    kubeconfig: Kubeconfig = None
+    env_file: EnvFile = None
+    env_json: EnvJson = None
+    image: Image = None
+    run_init_containers: RunInitContainers = False
+    grace: Grace = None
+    hold: Hold = None
+    keep_original: KeepOriginal = False
+    fallback: Fallback = False
+    takeover: Takeover = False
+    allow_takeover: AllowTakeover = False
+    timeout: Timeout = None
+    verbose: Verbose = False
+
+    def request(self, command: Sequence[str]) -> RunRequest:
+        """Put together what is asked for; what was not given is as configured."""
+        from bridge.config import Config
+        from bridge.plan.ports import Expose
+        from bridge.plan.target import TargetSpec
+        from bridge.session.request import RunRequest
+
+        config = Config.load()
+        return RunRequest(
+            command=tuple(command),
+            where=cluster_choice(self.kubeconfig, self.context, self.namespace),
+            target=None if self.swap is None else TargetSpec.parse(self.swap),
+            exposes=tuple(Expose.parse(each) for each in self.expose or ()),
+            env_file=self.env_file,
+            env_json=self.env_json,
+            image=self.image or config.image,
+            timeout=self.timeout or config.timeout,
+            run_init_containers=self.run_init_containers,
+            grace=config.grace if self.grace is None else self.grace,
+            hold=config.hold if self.hold is None else self.hold,
+            keep_original=self.keep_original,
+            fallback=self.fallback,
+            takeover=self.takeover,
+            allow_takeover=self.allow_takeover,
+        )
+
+
+def with_session_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of SessionOptions: typer sees each, the command gets all as its ``options``."""
+    own = inspect.signature(command, eval_str=True)
+    types = get_type_hints(SessionOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=types[each.name])
+        for each in fields(SessionOptions)
+    ]
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        options = SessionOptions(**{each.name: given.pop(each.name) for each in shared})
+        command(**given, options=options)
+
+    parameters = [each for name, each in own.parameters.items() if name != "options"]
+    called.__signature__ = own.replace(parameters=[*parameters, *shared])  # type: ignore[attr-defined]  # PEP 362
+    called.__annotations__ = {each.name: each.annotation for each in (*parameters, *shared)}
+    return called
