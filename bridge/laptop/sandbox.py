@@ -153,6 +153,33 @@ class Sandbox:
         covered: list[str] = self._request({"do": "bind", "binds": asked})
         return covered
 
+    def mount_live(self, path: str, *, read_only: bool, folder: str | None = None) -> socket.socket:
+        """Mount the pod's ``folder``, which is ``path`` there too if it isn't given, at ``path``, over SFTP.
+
+        Gives the socket (SOCK_STREAM, the caller's) on which an SFTP client, sshfs, is served from now on: what comes
+        out of it goes to the pod's SFTP server. The mount is there at once; what is done in it waits until that
+        answers, and fails (ENOTCONN) once the socket is closed. sshfs lives until ``close``, longer than the process,
+        so that what is written at its end gets through: it is to be served until then.
+
+        Called again for a path, as for a new tunnel, the former mount ends, with errors for who has files open in it.
+        Raises SandboxError; see ``live_unsupported``.
+        """
+        self.ready()
+        request = {"do": "mount live", "path": path, "folder": folder or path, "read_only": read_only}
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._request(request | {"argv": support.sshfs_command()}, [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    @staticmethod
+    def live_unsupported() -> str | None:
+        """Why ``mount_live`` can't work on this laptop, and what to do, in one line; None when it can."""
+        return support.live_unsupported()
+
     def start(self, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], cwd: str) -> Process:
         """Start the user's process; ``env`` is all of its environment. Raises CommandError (127, 126)."""
         self.ready()

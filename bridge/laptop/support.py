@@ -5,8 +5,10 @@ which can be behind it. ``check_supported`` is what can be known before.
 """
 
 import errno
+import functools
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +54,37 @@ def find_nft() -> str:
             hint="Install it: apt install nftables, dnf install nftables, pacman -S nftables, apk add nftables.",
         )
     return found
+
+
+def live_unsupported(*, device: str = "/dev/fuse") -> str | None:
+    """Why volumes can't be mounted live on this laptop, and what to do; None when they can."""
+    if not _find("sshfs"):
+        return "sshfs is not installed (apt install sshfs, dnf install fuse-sshfs, pacman -S sshfs, apk add sshfs)"
+    if not Path(device).exists():
+        return f"this laptop has no {device} (sudo modprobe fuse; in a container: --device {device})"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return f"{device} is not for you to open (sudo chmod 666 {device})"
+    return None
+
+
+def sshfs_command() -> list[str]:
+    """sshfs in the foreground, speaking SFTP on its stdin and stdout, and its options for what is mounted."""
+    program = _find("sshfs")
+    options = [
+        "passive",
+        "uid=0,gid=0",  # as init has it: the user. Who may do what is for the pod to say
+        "dcache_timeout=1",  # seconds that names and attributes are believed: others in the pod write too
+        "no_check_root",  # a folder that is missing shows as one, not as a mount that is dead
+        *(
+            ["no_contain_symlinks"] if "no_contain_symlinks" in _help(program) else []
+        ),  # they mean what they do in the pod
+    ]
+    return [program, "-f", "-o", ",".join(options)]
+
+
+@functools.cache
+def _help(program: str) -> str:
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
 
 
 def read_sysctl(name: str) -> str | None:

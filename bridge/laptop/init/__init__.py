@@ -14,6 +14,7 @@ and because something must outlive a killed bridge to end the tree. It speaks wi
     rooms       room for paths that the laptop has not
     covers      files and folders of ours in place of the real ones
     volumes     the pod's volumes at their own paths
+    live        the pod's volumes over SFTP: sshfs, which init mounts and ends
     child       the start of the user's process
     tree        which processes are in the sandbox
     ending      how they are ended

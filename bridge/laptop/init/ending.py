@@ -8,6 +8,7 @@ import time
 from bridge.laptop.init import tree
 
 _RESCAN = 0.05  # seconds; while killing, a process may fork once more before it goes
+_STUCK = 2.0  # seconds after SIGKILL; it is what the last writes of the process have to reach the pod
 
 
 class Ending:
@@ -24,6 +25,10 @@ class Ending:
     def timeout(self) -> float:
         """Seconds until ``advance`` must be called even if no process ends."""
         return max(self._deadline - time.monotonic(), _RESCAN if self.killed else 0.0)
+
+    def is_stuck(self) -> bool:
+        """Whether SIGKILL was of no use: who waits in the kernel for a file system that doesn't answer can't end."""
+        return bool(self.killed) and time.monotonic() >= self._deadline + _STUCK
 
     def advance(self) -> bool:
         """Ask all of them once; kill whoever is late. True when no process is left.

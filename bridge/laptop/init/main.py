@@ -2,7 +2,7 @@
 
 Three sockets, all from bridge:
 
-    control  requests, each with one reply: apply, bind, start, way in, end. Its end is bridge's end.
+    control  requests, each with one reply: apply, bind, mount live, start, way in, end. Its end is bridge's end.
     updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback
     supply   one-way, to bridge: marked sockets, ahead of need, as many as the socket's buffer takes
 
@@ -23,6 +23,7 @@ from bridge.laptop.init import child, kernel, namespaces, netlink, nfqueue, nft,
 from bridge.laptop.init.covers import HOSTS, RESOLV_CONF, Covers
 from bridge.laptop.init.ending import Ending
 from bridge.laptop.init.hidden import VOLUMES, Hidden
+from bridge.laptop.init.live import Live
 from bridge.laptop.init.rooms import Rooms
 from bridge.laptop.init.volumes import Volumes
 
@@ -105,8 +106,11 @@ class Init:
                 self._handlers.get(fd, _nothing)()
             if self._uncovered:
                 self._renew_covers()
+            if self._ending and self._ending.is_stuck():
+                self._live.end()
             if self._ending and self._ending.advance():
                 self._ended(self._ending)
+        self._live.end()
 
     def _timeout(self) -> float | None:
         waits = [self._ending.timeout()] if self._ending else []
@@ -145,8 +149,9 @@ class Init:
             self._covers = Covers(hidden, self._rooms)
             self._covers.install()
             self._volumes = Volumes(hidden, self._rooms)
+            self._live = Live(self._rooms, self._own_user, several_users=self._ids[0] == 0)
             store = hidden.open(VOLUMES)
-        self._tree = tree.Tree()
+        self._tree = tree.Tree(but=self._live.pids)
         self._watch()
         made = {"listener": listener, "dns4": dns[0], "dns6": dns[-1] if len(dns) > 1 else None}
         made |= {"diag": sockets.diagnostics(), "queue": queue}
@@ -219,6 +224,8 @@ class Init:
                 return self._start(request, socket.socket(fileno=descriptors[0]))
             case "bind":
                 return self._bind(request)
+            case "mount live":
+                return self._mount_live(request, descriptors[0])
             case "way in":
                 self._hand_out_namespaces(request["id"])
                 return None  # it has been replied
@@ -272,6 +279,18 @@ class Init:
             self._covers.yield_to(bound)
         return {"ok": self._rooms.own[known:]}
 
+    def _mount_live(self, request: messages.Message, stream: int) -> messages.Message:
+        known = len(self._rooms.own)
+        path, folder = request["path"], request["folder"]
+        try:
+            with volume(path):
+                target = self._live.mount(request["argv"], path, folder, stream, read_only=request["read_only"])
+        finally:
+            os.close(stream)
+        with step("mounts"):
+            self._covers.yield_to([target])
+        return {"ok": self._rooms.own[known:]}
+
     def _hand_out_namespaces(self, request: int) -> None:
         with step("namespaces"):
             descriptors = namespaces.way_in(self._own_user)
@@ -320,6 +339,8 @@ class Init:
                 self._stopped(pid, os.WSTOPSIG(status))
             elif pid in self._reporters:
                 self._report(self._reporters.pop(pid), status)
+            else:
+                self._live.ended(pid)
 
     def _stopped(self, pid: int, number: int) -> None:
         """A command that stops itself (less, on Ctrl-Z) would leave the shell waiting for bridge: stop the job.

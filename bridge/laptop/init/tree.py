@@ -10,7 +10,7 @@ A process is held by its pidfd before it is judged, so that a reused pid is neve
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -35,10 +35,11 @@ def look_until_sure(look: Callable[[], tuple[_T, Iterable[int]]]) -> _T:
 
 
 class Tree:
-    """The processes of the sandbox whose init this is."""
+    """The processes of the sandbox whose init this is, ``but`` those that serve them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, but: Container[int] = ()) -> None:
         self._me = os.getpid()
+        self._but = but
         self._namespace = os.stat("/proc/self/ns/net").st_ino
 
     def hold(self) -> dict[int, int]:
@@ -69,7 +70,9 @@ class Tree:
         return not self._descends(pid, {}, lambda parent: parent == self._me)
 
     def _is_ours(self, pid: int, parents: dict[int, int | None]) -> bool:
-        return pid != self._me and (self._shares_namespace(pid) or self._descends(pid, parents, self._is_inside))
+        if pid == self._me or pid in self._but:
+            return False
+        return self._shares_namespace(pid) or self._descends(pid, parents, self._is_inside)
 
     def _is_inside(self, pid: int) -> bool:
         return pid == self._me or self._shares_namespace(pid)

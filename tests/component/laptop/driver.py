@@ -1,7 +1,7 @@
 """A bridge without a cluster: the sandbox, with a tunnel that ends on this machine's loopback.
 
     driver.py [--route HOST:PORT=PORT]... [--nameserver ADDRESS=PORT] [--events FILE] [--grace S]
-              [--store FOLDER --bind PATH=SOURCE[:ro]...] -- COMMAND [ARG]...
+              [--store FOLDER --bind PATH=SOURCE[:ro]...] [--live PATH=FOLDER[:ro]]... -- COMMAND [ARG]...
 
 Run as an ordinary user by the tests. What the sandbox connects to is connected to the loopback port that a route
 names, and refused elsewhere; DNS goes by TCP to a nameserver on a loopback port. Ends with the command's exit code.
@@ -16,6 +16,7 @@ import queue
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from bridge.tunnel.outbound import Dial, Outbound
 from bridge.tunnel.relay import End
 from bridge.tunnel.sockets import original_destination
 
+SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 POD_IP = "10.42.0.7"
 NAMESERVER = "10.43.0.10"
 RESOLV_CONF = f"""\
@@ -56,6 +58,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--store", default=None, help="a folder whose content is copied into the sandbox's store")
     parser.add_argument("--bind", action="append", default=[], help="PATH=SOURCE, or PATH=SOURCE:ro")
+    parser.add_argument("--live", action="append", default=[], help="PATH=FOLDER, or PATH=FOLDER:ro")
     parser.add_argument("--times", type=int, default=1, help="how often what is to be bound is bound")
     parser.add_argument("--patience", type=float, default=5.0)
     parser.add_argument("command", nargs="+")
@@ -149,6 +152,36 @@ def parse_bind(text: str) -> Bind:
     return Bind(path, source.removesuffix(":ro"), source.endswith(":ro"))
 
 
+class Pod:
+    """Where live volumes come from: SFTP servers, which see this machine's files. SIGUSR1 stands for a new tunnel."""
+
+    def __init__(self, box: Sandbox, volumes: list[str]) -> None:
+        self._box = box
+        self._volumes = [parse_bind(each) for each in volumes]
+        self._servers: list[subprocess.Popen[bytes]] = []
+
+    def serve(self) -> None:
+        self.end()
+        self._servers = [self._serve(each) for each in self._volumes]
+
+    def end(self) -> None:
+        for each in self._servers:
+            each.kill()
+            each.wait()
+
+    def _serve(self, volume: Bind) -> "subprocess.Popen[bytes]":
+        with self._box.mount_live(volume.path, folder=volume.source, read_only=volume.read_only) as stream:
+            return subprocess.Popen([SFTP_SERVER, "-e"], stdin=stream, stdout=stream, env=as_somebody())
+
+
+def as_somebody() -> dict[str, str]:
+    """An environment in which this uid has a name, which sftp-server wants: as in the proxy image."""
+    users = Path.home() / "passwd"
+    users.write_text(f"somebody:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
+    wrapper = next(Path("/usr/lib").glob("*/libnss_wrapper.so"))
+    return {"LD_PRELOAD": str(wrapper), "NSS_WRAPPER_PASSWD": str(users), "NSS_WRAPPER_GROUP": str(users)}
+
+
 def main() -> int:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -168,6 +201,9 @@ def main() -> int:
         )
 
         mount(box, options)
+        pod = Pod(box, options.live)
+        pod.serve()
+        signal.signal(signal.SIGUSR1, lambda *_: happened.put(pod.serve))
 
         def tell(event: object) -> None:
             print(json.dumps({type(event).__name__: vars(event)}), file=events, flush=True)
@@ -177,11 +213,12 @@ def main() -> int:
         try:
             process = box.start(options.command, dict(os.environb), options.cwd or str(Path.cwd()))
             asyncio.run_coroutine_threadsafe(process.exited(), loop.loop).add_done_callback(happened.put)
-            while (what := happened.get()) == box.end:
-                box.end()
+            while callable(what := happened.get()):
+                what()
             ended = what.result()
             box.end()
         finally:
+            pod.end()
             loop.run(services.stop())
             loop.close()
         return ended.exit_code
