@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,11 @@ class Pod:
         self._box = box
         self._volumes = [parse_bind(each) for each in volumes]
         self._servers: list[subprocess.Popen[bytes]] = []
+        # sftp-server wants this uid to have a name; see the proxy image, which does the same.
+        self._users = tempfile.NamedTemporaryFile("w")  # noqa: SIM115  # as long as servers are started
+        print(f"somebody:x:{os.getuid()}:{os.getgid()}::/:/bin/sh", file=self._users, flush=True)
+        self._environment = dict.fromkeys(("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP"), self._users.name)
+        self._environment["LD_PRELOAD"] = str(next(Path("/usr/lib").glob("*/libnss_wrapper.so")))
 
     def serve(self) -> None:
         self.end()
@@ -171,15 +177,7 @@ class Pod:
 
     def _serve(self, volume: Bind) -> "subprocess.Popen[bytes]":
         with self._box.mount_live(volume.path, folder=volume.source, read_only=volume.read_only) as stream:
-            return subprocess.Popen([SFTP_SERVER, "-e"], stdin=stream, stdout=stream, env=as_somebody())
-
-
-def as_somebody() -> dict[str, str]:
-    """An environment in which this uid has a name, which sftp-server wants: as in the proxy image."""
-    users = Path.home() / "passwd"
-    users.write_text(f"somebody:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
-    wrapper = next(Path("/usr/lib").glob("*/libnss_wrapper.so"))
-    return {"LD_PRELOAD": str(wrapper), "NSS_WRAPPER_PASSWD": str(users), "NSS_WRAPPER_GROUP": str(users)}
+            return subprocess.Popen([SFTP_SERVER, "-e"], stdin=stream, stdout=stream, env=self._environment)
 
 
 def main() -> int:
