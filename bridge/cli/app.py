@@ -51,6 +51,13 @@ def run(
     _session(command, options)
 
 
+@app.command(epilog="Example: bridge up --swap tasks")
+@with_session_options
+def up(options: SessionOptions) -> None:
+    """Take a workload's place without a command: what listens on this laptop's ports answers, from an IDE too."""
+    _session((), options)
+
+
 def _session(command: Sequence[str], options: SessionOptions) -> None:
     from bridge.cli.console import Console
     from bridge.cli.top import finish

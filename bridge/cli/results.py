@@ -80,7 +80,7 @@ def _paragraph(status: dict[str, Any]) -> str:
     guard = status["guard"] or "not heard of yet"
     lines = (
         ("session", f"{status['session']} for {_span(status['age'])}, bridge {status['pid']}"),
-        ("process", f"{' '.join(status['command'])} ({status['process'] or 'not started'})"),
+        ("process", _process(status)),
         ("pod", f"{status['pod'] or '-'}, round trip {status['round_trip'] * 1000:.1f} ms"),
         ("connections", f"{status['connections_in']} in ({status['held']} held), {status['connections_out']} out"),
         ("bytes", f"{_size(status['bytes_in'])} in, {_size(status['bytes_out'])} out"),
@@ -88,6 +88,12 @@ def _paragraph(status: dict[str, Any]) -> str:
         ("protection", f"{status['protection']} ({guard})"),
     )
     return "\n".join([head, *(f"  {name:<12} {text}" for name, text in lines)])
+
+
+def _process(status: dict[str, Any]) -> str:
+    if not status["command"]:
+        return "none: what listens on this laptop answers"
+    return f"{' '.join(status['command'])} ({status['process'] or 'not started'})"
 
 
 def _span(seconds: float) -> str:

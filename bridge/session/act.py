@@ -17,16 +17,16 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError
 from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
+from bridge.session.answering import NoProcess, OwnProcess
 from bridge.session.enter import Door
 from bridge.session.envfiles import write_environment
 from bridge.session.guarding import Guarding
-from bridge.session.inbox import Exited, Inbox, SessionOver, SignalCame
+from bridge.session.inbox import Inbox, SessionOver, SignalCame
 from bridge.session.joined import Joined
 from bridge.session.leaving import Leaving
 from bridge.session.lifeline import Lifeline
@@ -37,13 +37,14 @@ from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
+from bridge.session.wanted import Wanted
 from bridge.tunnel.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.laptop.process import Process
     from bridge.laptop.sandbox import Sandbox
+    from bridge.session.answering import Answering
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
     from bridge.session.signals import Signals
@@ -84,14 +85,22 @@ class Action:
         self._inbox = Inbox()
         self._door = Door(self._box)
         self._began = time.monotonic()
-        self._process = 0
-        self._readiness = Readiness(self._box, self._swap.plan.ports, self._inbox)
+        self._wanted = Wanted(self._swap.plan.ports)
+        self._answering = self._who_answers()
         self._guarding = Guarding(
             self._inbox, self._narrator, self._request.grace, has_target=self._request.target is not None
         )
         self._guarding.begin(self._swap.plan.session)
         self._line = self._loop.run(_made(Line))
-        self._joined = Joined(self._box, self._line, hold=self._request.hold, narrator=self._narrator)
+        self._joined = Joined(
+            self._box,
+            self._line,
+            self._wanted,
+            hold=self._request.hold,
+            outside=not self._answering.own,
+            narrator=self._narrator,
+        )
+        self._readiness = Readiness(self._joined.servers, self._wanted, self._inbox)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
         self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
         self._upkeep = Upkeep(
@@ -140,26 +149,27 @@ class Action:
 
     # ---- the process ----------------------------------------------------------------------------------------------
     def run(self, report: Report, of_image: bytes | None) -> int:
-        """Start the process, take the original out when it accepts, and return its exit code when it has ended."""
-        process = self._start(report, of_image)
+        """Begin what answers, take the original out when it accepts, and return its exit code when it has ended."""
+        self._start(report, of_image)
         reached("started")
-        at_terminal = _at_terminal()
+        at_terminal = self._answering.own and _at_terminal()
         with self._signals_delivered():
             ended = wait_until_ready(
-                process,
+                self._answering,
                 self._inbox,
                 self._narrator,
                 at_terminal=at_terminal,
-                patience=SLOW_TO_ACCEPT,
+                patience=SLOW_TO_ACCEPT if self._answering.own else None,
                 renew=self._renew,
             )
         if ended is not None:
-            return self._ended(ended)
+            return ended
         try:
             self._take()
             with self._signals_delivered():
-                code = supervise(process, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew)
-            return self._ended(code)
+                return supervise(
+                    self._answering, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew
+                )
         finally:
             self._swap.undo(self._leaving)
 
@@ -170,35 +180,24 @@ class Action:
         self._swap.take(tie.pod)
         if self._request.fallback:
             self._loop.call(self._joined.use_stand_in, self._swap.stand_in())
-        ports = self._swap.plan.ports
+        ports = self._wanted.maps
         where = f" -> laptop port {', '.join(map(str, ports))}" if ports else ""
         if self._swap.plan.target:
             self._narrator.done(f"{self._swap.plan.target} is now answered by this laptop{where}")
         reached("swapped")
 
-    def _start(self, report: Report, of_image: bytes | None) -> Process:
+    def _start(self, report: Report, of_image: bytes | None) -> None:
         variables = cluster_environment(report.environ, of_image, os.environb)
         write_environment(self._request, variables, self._narrator)
         environment = process_environment(os.environb, report.environ, of_image, self._identity())
         self._door.open(report.environ, of_image)
-        process = self._box.start(self._request.command, environment, str(Path.cwd()))
-        self._process = process.pid
-        self._loop.submit(self._watch(process))
+        self._answering.begin(environment)
         self._loop.call(self._readiness.process_started)
-        self._narrator.done(f"started {self._request.command[0]} (pid {process.pid})")
-        return process
 
-    async def _watch(self, process: Process) -> None:
-        try:
-            code = (await process.exited()).exit_code
-        except BridgeError as error:
-            self._narrator.warn(error.message)
-            code = 137
-        self._inbox.put(Exited(code))
-
-    def _ended(self, code: int) -> int:
-        self._narrator.done(f"the process has ended (exit code {code})")
-        return code
+    def _who_answers(self) -> Answering:
+        if not self._request.command:
+            return NoProcess(self._wanted, self._inbox, self._narrator)
+        return OwnProcess(self._request.command, self._box, self._loop, self._inbox, self._narrator)
 
     # ---- the tie --------------------------------------------------------------------------------------------------
     def _first_tie(self, swap: Swap) -> Tie:
@@ -259,6 +258,7 @@ class Action:
             self._loop.run(self._lifeline.drop())
             self._swap.undo()
             self._swap = self._new_swap()
+            self._loop.call(self._wanted.renew, self._swap.plan.ports)
             self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
             self._loop.call(self._joined.moved, self._use(self._first_tie(self._swap)))
@@ -292,7 +292,7 @@ class Action:
             pod=tie.pod if tie else "",
             command=self._request.command,
             pid=os.getpid(),
-            process=self._process,
+            process=self._answering.pid,
             age=time.monotonic() - self._began,
             protection=plan.protection.value,
             guard=guard.state.value if guard else "",

@@ -24,6 +24,7 @@ from bridge.laptop.dns import DnsServer
 from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published, Unavailable
+from bridge.laptop.servers import Inside, InsideOrOutside
 from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
     from bridge.laptop.published import Event
     from bridge.laptop.sandbox import Sandbox
+    from bridge.laptop.servers import Servers
     from bridge.laptop.settings import NetworkSettings
     from bridge.plan.ports import PortMap
     from bridge.session.narrator import Narrator
+    from bridge.session.wanted import Wanted
     from bridge.tunnel.line import Line
     from bridge.tunnel.outbound import Dial
     from bridge.tunnel.ssh import Connection
@@ -47,9 +50,15 @@ if TYPE_CHECKING:
 class Joined:
     """The relays of one session. Everything on the event loop."""
 
-    def __init__(self, box: Sandbox, line: Line, *, hold: float, narrator: Narrator) -> None:
+    def __init__(
+        self, box: Sandbox, line: Line, wanted: Wanted, *, hold: float, outside: bool, narrator: Narrator
+    ) -> None:
         self._box = box
         self._line = line
+        self._wanted = wanted
+        self._published = Published(self._accept_published, self._tell_published)
+        self.servers: Servers = InsideOrOutside(box, lambda: self._published.ports) if outside else Inside(box)
+        """Who answers; ``outside``: also what listens on the laptop outside of the sandbox."""
         self._hold = hold
         self._narrator = narrator
         self._network: NetworkSettings | None = None
@@ -64,7 +73,8 @@ class Joined:
     async def open(self, network: NetworkSettings) -> None:
         """Start what outlives a connection."""
         self._network = network
-        self._published = Published(self._accept_published, self._tell_published)
+        self.servers.open()
+        self._stack.callback(self.servers.close)
         dns = DnsServer(
             self._line.create_connection,
             network.nameservers,
@@ -110,7 +120,7 @@ class Joined:
             connection,
             [port],
             partial(self._dial_target, port.pod),
-            wait_accepting=self._wait_accepting,
+            wait_accepting=partial(self._wait_accepting, port.pod),
             fallback=self._dial_stand_in,
             hold=self._hold,
             on_taken=self._count,
@@ -139,11 +149,11 @@ class Joined:
         return [dials[way] for way in there]
 
     async def _dial_target(
-        self, pod_port: int, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self, pod_port: int, factory: Callable[[], asyncio.Protocol], host: str, _port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self._over:
             return await self._dial_stand_in(factory, host, pod_port)
-        return await self._dial_process(factory, host, port)
+        return await self.servers.dial(factory, self._wanted.laptop(pod_port))
 
     async def _dial_stand_in(
         self, factory: Callable[[], asyncio.Protocol], _host: str, pod_port: int
@@ -154,22 +164,20 @@ class Joined:
             raise ConnectionRefusedError("no replica of the original stands in")
         return await self._line.create_connection(factory, self._stand_in, pod_port)
 
-    async def _dial_process(
-        self, factory: Callable[[], asyncio.Protocol], _host: str, port: int
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        return await self._box.dial_inside(factory, "localhost", port)
-
     def _accept_published(self, port: int) -> asyncio.Protocol:
-        return _Dialling(lambda end: self._dial_process(lambda: End(end), "localhost", port))
+        return _Dialling(lambda end: self._box.dial_inside(lambda: End(end), "localhost", port))
 
     def _tell_published(self, event: Event) -> None:
         if isinstance(event, Unavailable):
             self._narrator.warn(f"the process's port {event.port} is not on this laptop's localhost: {event.reason}")
 
     # ---- the process ----------------------------------------------------------------------------------------------
-    async def _wait_accepting(self, port: int) -> None:
-        while not (self._over or self._box.is_accepting(port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
+    async def _wait_accepting(self, pod_port: int, _port: int) -> None:
+        while not (self._over or self._is_accepting(pod_port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
             await asyncio.sleep(LOOK_EVERY)
+
+    def _is_accepting(self, pod_port: int) -> bool:
+        return self._wanted.laptop(pod_port) in self.servers.ports()
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from bridge.session.inbox import Ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bridge.laptop.sandbox import Sandbox
-    from bridge.plan.ports import PortMap
+    from bridge.laptop.servers import Servers
     from bridge.session.inbox import Inbox
+    from bridge.session.wanted import Wanted
 
 ANSWER_WITHIN = 7.0
 """Seconds that a probe is held for a process that does not accept yet; the keeper gives up after 8."""
@@ -30,15 +28,16 @@ class Readiness:
     as there is a process.
     """
 
-    def __init__(self, box: Sandbox, ports: Iterable[PortMap], inbox: Inbox) -> None:
-        self._box = box
-        self._wanted = frozenset(port.laptop for port in ports)
+    def __init__(self, servers: Servers, wanted: Wanted, inbox: Inbox) -> None:
+        self._servers = servers
+        self._wanted = wanted
         self._inbox = inbox
+        self._over = False
         self._started = asyncio.Event()
 
     def process_ended(self) -> None:
         """Note that the process has ended, and that what comes is held for the original: the pod stays Ready."""
-        self._wanted = frozenset()
+        self._over = True
         self._started.set()
 
     def process_started(self) -> None:
@@ -57,5 +56,9 @@ class Readiness:
 
     async def _accepting(self) -> None:
         await self._started.wait()
-        while self._wanted and not self._wanted & self._box.listening():  # noqa: ASYNC110  # nobody tells: LOOK_EVERY
+        while not self._is_accepting():  # noqa: ASYNC110  # nobody tells: LOOK_EVERY
             await asyncio.sleep(LOOK_EVERY)
+
+    def _is_accepting(self) -> bool:
+        wanted = self._wanted.ports
+        return self._over or not wanted or not wanted.isdisjoint(self._servers.ports())

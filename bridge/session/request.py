@@ -23,9 +23,10 @@ class ClusterChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """``bridge run``: the target (``None``: just join the namespace), the command, and how."""
+    """``bridge run``, ``bridge up``: the target (``None``: just join the namespace), the command, and how."""
 
     command: tuple[str, ...]
+    """Empty: there is no process of bridge's own, whatever listens here answers."""
     where: ClusterChoice = field(default_factory=ClusterChoice)
     target: TargetSpec | None = None
     exposes: tuple[Expose, ...] = ()

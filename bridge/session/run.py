@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 
 def run(request: RunRequest, narrator: Narrator) -> int:
-    """Run the command in the cluster's place; return its exit code."""
-    check_command(request.command, os.environ, str(Path.cwd()))
+    """Run the command in the cluster's place; return its exit code. Without a command: until it is told to end."""
+    if request.command:
+        check_command(request.command, os.environ, str(Path.cwd()))
     where = request.where
     with Signals() as signals, sandbox() as box, EventLoop() as loop:
         loop.call(_import_action)

@@ -112,12 +112,12 @@ def wait_until_ready(
     narrator: Narrator,
     *,
     at_terminal: bool,
-    patience: float,
+    patience: float | None,
     renew: Callable[[SessionOver], bool],
 ) -> int | None:
-    """Wait until the process accepts (None) or has ended first (its exit code). Says so when it takes long."""
+    """Wait until the process accepts (None) or has ended first (its exit code); say so after ``patience`` seconds."""
     watch = Watch(at_terminal=at_terminal)
-    say_at: float | None = time.monotonic() + patience
+    say_at = None if patience is None else time.monotonic() + patience
     while True:
         deadlines = [t for t in (watch.kill_at, say_at) if t is not None]
         happened = inbox.get(deadline=min(deadlines, default=None))

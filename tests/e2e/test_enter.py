@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.e2e.running import PROGRAM, SERVER, ask, bridge, eventually
+from tests.e2e.running import (
+    PROGRAM,
+    SERVER,
+    Bridge,
+    answered_by,
+    ask,
+    assert_restored,
+    bridge,
+    eventually,
+    spec_of,
+)
 from tests.e2e.test_process import in_terminal
 
 if TYPE_CHECKING:
     from tests.cluster.access import AnyLaptop, Kubectl
+
+JOB = """\
+import os, signal, time; signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"goes on %d" % 1)); \
+os.write(1, b"a job of %d" % 1); time.sleep(100)"""
 
 
 def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
@@ -33,18 +48,18 @@ def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, 
         with in_terminal(laptop, "exec", name, "--", "bash", "--norc", "--noediting", "-i") as (terminal, shell):
             terminal.type("PS1='rea''dy> '\n")
             terminal.wait_for("ready> ")
-            terminal.type("sh -c 'echo a job 1; exec sleep 1000'\n")
-            terminal.wait_for(r"\na job 1")
+            terminal.type(f"python -c '{JOB}'\n")
+            terminal.wait_for("a job of 1")
             terminal.type("\x1a")  # Ctrl-Z stops the shell's job, not the shell
             terminal.wait_for(r"Stopped[\s\S]*ready> ")
             terminal.type("fg\n")
-            terminal.wait_for(r"\nsh -c")  # as fg says it
+            terminal.wait_for("goes on 1")  # continued by the shell, when the job has the terminal
             terminal.type("\x03")
-            terminal.wait_for(r"\^C\s+ready> ")
+            terminal.wait_for(r"\^C[\s\S]*ready> ")
             terminal.type("echo interrupted: $?\n")
             terminal.wait_for("interrupted: 130")
-            terminal.type("unshare -r id -u\n")
-            terminal.wait_for(r"\n0\r")
+            terminal.type("echo in a namespace of its own: $(unshare -r id -u)\n")
+            terminal.wait_for("its own: 0")
             # A server of the shell's is on the laptop's localhost, as the process's ports are.
             terminal.type(f"python {SERVER} 18099 &\n")
             terminal.wait_for("serving pid=")
@@ -53,3 +68,34 @@ def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, 
             shell.wait(30)
         assert "laptop pid=" not in laptop.run(["curl", "-s", "http://localhost:18099/"]).stdout
         assert "version=1" in eventually(lambda: ask(kubectl), "version=1")
+
+
+def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    before = spec_of(kubectl)
+    env_file = laptop.run(["mktemp", "-d"]).stdout.strip() + "/env"
+    words = ["-n", shop, "-s", "web", "-e", "18080:8080", "--env-file", env_file]
+    with Bridge(laptop, "up", *words) as session:
+        session.err.wait_for(r"up: waiting for a program that listens on 18080", 60)
+        assert "WEB_SERVICE_PORT='80'" in laptop.run(["cat", env_file]).stdout
+        assert "version=1" in ask(kubectl)
+        with Bridge(laptop, SERVER, "18080", program=["python"]) as outside:
+            session.swapped()
+            answered_by(kubectl, f"{outside.served_by()}")
+        # Nothing listens now: what comes is held, as in a restart.
+        name = session.err.wait_for(r"bridge-web-([a-z0-9]+)-", 20)[1]
+        with ThreadPoolExecutor(1) as other:
+            held = other.submit(ask, kubectl, "http://web/", "--max-time", "15")
+            eventually(lambda: laptop.run([PROGRAM, "status"]).stdout, "(1 held)")
+            inside = Bridge(laptop, "exec", name, "--", "python", SERVER, "18080")
+            assert inside.served_by() in held.result()
+        with inside:
+            answered_by(kubectl, inside.served_by())
+            assert session.process.poll() is None
+            status = laptop.run([PROGRAM, "status"]).stdout
+            assert "none: what listens on this laptop answers" in status
+            left = laptop.run([PROGRAM, "leave", name])
+            assert (left.returncode, session.wait()) == (0, 0), left.stderr
+            inside.wait(20)
+    assert_restored(kubectl, before)

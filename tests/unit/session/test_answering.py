@@ -1,0 +1,36 @@
+"""A session without a process of its own ends when it is told to, and says what it waits for."""
+
+from __future__ import annotations
+
+import signal
+
+from bridge.plan.ports import PortMap
+from bridge.session.answering import NoProcess
+from bridge.session.inbox import Exited, Inbox, SessionOver
+from bridge.session.supervise import supervise
+from bridge.session.wanted import Wanted
+from tests.unit.session.telling import Told
+
+
+def test_any_signal_ends_it() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        inbox = Inbox()
+        NoProcess(Wanted([]), inbox, Told()).signal(number)
+        assert inbox.get() == Exited(0)
+
+
+def test_it_ends_when_the_session_is_over_and_can_not_be_begun_anew() -> None:
+    inbox, told = Inbox(), Told()
+    inbox.put(SessionOver("taken"))
+    code = supervise(NoProcess(Wanted([]), inbox, told), inbox, told, at_terminal=False, renew=lambda _: False)
+    assert code == 0
+
+
+def test_it_says_which_ports_it_waits_for() -> None:
+    told = Told()
+    ports = [PortMap(8080, 18080, "http", "container"), PortMap(9090, 9090, "", "container")]
+    NoProcess(Wanted(ports), Inbox(), told).begin({})
+    NoProcess(Wanted([]), Inbox(), told).begin({})
+    waiting, joined = told.said("done")
+    assert "listens on 18080 or 9090" in waiting
+    assert "bridge exec" in joined
