@@ -161,7 +161,8 @@ class Sandbox:
         answers, and fails (ENOTCONN) once the socket is closed. sshfs lives until ``close``, longer than the process,
         so that what is written at its end gets through: it is to be served until then.
 
-        Called again for a path, as for a new tunnel, the former mount ends, with errors for who has files open in it.
+        Called again for a path, as for a new tunnel, the former mount ends, with errors for who has files open in it,
+        and what was bound in it goes too: to be bound again, once the SFTP server is asked.
         Raises SandboxError; see ``live_unsupported``.
         """
         self.ready()

@@ -41,8 +41,8 @@ def find_programs() -> tuple[str, str, str]:
     return find_nft(), _find("iptables"), _find("ip6tables")
 
 
-def _find(name: str) -> str:
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":" + _SBIN) or ""
+def _find(name: str, search: str | None = None) -> str:
+    return shutil.which(name, path=search or os.environ.get("PATH", "") + ":" + _SBIN) or ""
 
 
 def find_nft() -> str:
@@ -56,12 +56,15 @@ def find_nft() -> str:
     return found
 
 
-def live_unsupported(*, device: str = "/dev/fuse") -> str | None:
+def live_unsupported(*, device: str = "/dev/fuse", search: str | None = None) -> str | None:
     """Why volumes can't be mounted live on this laptop, and what to do; None when they can."""
-    if not _find("sshfs"):
+    program = _find("sshfs", search)
+    if not program:
         return "sshfs is not installed (apt install sshfs, dnf install fuse-sshfs, pacman -S sshfs, apk add sshfs)"
+    if "-o passive" not in _help(program):
+        return f"{program} is too old (3.7.1 or newer is needed)"
     if not Path(device).exists():
-        return f"this laptop has no {device} (sudo modprobe fuse; in a container: --device {device})"
+        return f"this laptop has no {device} (sudo modprobe fuse; for a container: --device {device})"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"{device} is not for you to open (sudo chmod 666 {device})"
     return None
@@ -75,16 +78,16 @@ def sshfs_command() -> list[str]:
         "uid=0,gid=0",  # as init has it: the user. Who may do what is for the pod to say
         "dcache_timeout=1",  # seconds that names and attributes are believed: others in the pod write too
         "no_check_root",  # a folder that is missing shows as one, not as a mount that is dead
-        *(
-            ["no_contain_symlinks"] if "no_contain_symlinks" in _help(program) else []
-        ),  # they mean what they do in the pod
     ]
+    if "no_contain_symlinks" in _help(program):  # they are to mean what they do in the pod
+        options.append("no_contain_symlinks")
     return [program, "-f", "-o", ",".join(options)]
 
 
 @functools.cache
 def _help(program: str) -> str:
-    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
+    done = subprocess.run([program, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout
 
 
 def read_sysctl(name: str) -> str | None:

@@ -13,6 +13,7 @@ A sshfs is not of the process's tree. It lives until all of that has ended, as c
 import fcntl
 import os
 import signal
+from collections.abc import Collection
 from contextlib import suppress
 
 from bridge.laptop.init import kernel
@@ -29,48 +30,60 @@ class Live:
         self._rooms = rooms
         self._user_namespace = user_namespace
         self._options = ",allow_other" if several_users else ""
-        self._volumes: dict[str, tuple[str, int]] = {}  # path -> real path, sshfs
-        self.pids: set[int] = set()
-        """The sshfs that run."""
+        self._places: set[str] = set()  # real paths with the empty folder
+        self._mounted: dict[str, str] = {}  # path -> real path
+        self._sshfs: dict[str, int] = {}  # path -> pid
+
+    @property
+    def pids(self) -> Collection[int]:
+        """The sshfs that run: a view, which changes with them."""
+        return self._sshfs.values()
 
     def mount(self, argv: list[str], path: str, folder: str, stream: int, *, read_only: bool) -> str:
         """Have the pod's ``folder`` at ``path``, by SFTP on the socket ``stream``. Gives the real path. Raises OSError.
 
         ``argv``: sshfs and its options. Where the volume is already, that one ends, and this takes its place.
         """
-        if path in self._volumes:
-            target, former = self._volumes.pop(path)
-            kernel.unmount(target)
-            self._kill(former)
-        else:
-            target = self._rooms.make(path, folder=True)
-            mount_tmpfs(target, mode=0o555, flags=kernel.MS_RDONLY)
         device = os.open("/dev/fuse", os.O_RDWR)
         try:
+            target = self._make_place(path)
             options = f"fd={device},rootmode=40000,user_id=0,group_id=0{self._options}"
             flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_RDONLY if read_only else 0)
-            kernel.mount("pod:" + folder, target, kind="fuse.sshfs", flags=flags, options=options)
-            pid = self._start([*argv, f":{folder}", f"/dev/fd/{_DEVICE}"], stream, device)
+            kernel.mount(f"pod:{folder}", target, kind="fuse.sshfs", flags=flags, options=options)
+            self._mounted[path] = target
+            self._sshfs[path] = self._start([*argv, f":{folder}", f"/dev/fd/{_DEVICE}"], stream, device)
         finally:
             os.close(device)
-        self.pids.add(pid)
-        self._volumes[path] = target, pid
+        return target
+
+    def _make_place(self, path: str) -> str:
+        """The real path, where the empty folder is the last mount."""
+        if path in self._mounted:  # not looked up: it may be dead, or wait for a pod that doesn't answer
+            target = self._mounted.pop(path)
+            kernel.unmount(target)
+            self._kill(path)
+        else:
+            target = self._rooms.make(path, folder=True)
+        if target not in self._places:
+            mount_tmpfs(target, mode=0o555, flags=kernel.MS_RDONLY)
+            self._places.add(target)
         return target
 
     def ended(self, pid: int) -> None:
         """Note that a child of init's has been reaped."""
-        self.pids.discard(pid)
+        for path in [path for path, each in self._sshfs.items() if each == pid]:
+            del self._sshfs[path]
 
     def end(self) -> None:
         """End all of them, at once: what could be sent has been sent."""
-        for pid in self.pids.copy():
-            self._kill(pid)
+        for path in list(self._sshfs):
+            self._kill(path)
 
-    def _kill(self, pid: int) -> None:
-        if pid in self.pids:
+    def _kill(self, path: str) -> None:
+        pid = self._sshfs.pop(path, None)
+        if pid is not None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            self.pids.discard(pid)
 
     def _start(self, argv: list[str], stream: int, device: int) -> int:
         parent = os.getpid()
