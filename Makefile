@@ -79,9 +79,18 @@ e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real
 test-faults: .venv/ready tools cluster ## What dies, on the local cluster; FAULTS=full: often, and write docs/reference/guarantees.md
 	$(PY) -m pytest tests/e2e/faults
 
+# What `make bench` is told, as in: make bench ONLY="inbound dns" ROUNDS=3 SECONDS=1
+BENCH_SETTINGS := ONLY WAYS LINKS CONNECTIONS FIGURE ROUNDS SECONDS IDLE SOAK KEPT
+lower = $(shell echo $(1) | tr A-Z a-z)
+BENCH = $(PY) -m tests.bench $(foreach name,$(BENCH_SETTINGS),$(if $($(name)),--$(call lower,$(name)) $($(name))))
+
 .PHONY: bench
-bench: .venv/ready ## Measure, as ratios in one run
-	$(PY) -m tests.bench
+bench: .venv/ready ## Measure bridge beside its peers: make bench [ONLY="inbound dns"] [ROUNDS=3] ...
+	$(BENCH)
+
+.PHONY: bench-page
+bench-page: .venv/ready ## Write docs/reference/performance.md from what `make bench` has measured
+	$(BENCH) --page
 
 # ---- the end --------------------------------------------------------------------------------------------------
 .PHONY: clean

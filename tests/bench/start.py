@@ -1,99 +1,93 @@
 """How long a start takes: from the command to the process's first line, and to the first request that it answers.
 
-On the local cluster, image present, one session after another. Medians and spread are printed, nothing is asserted:
-figures of one machine say little about another's.
-
-    python -m tests.bench.start [RUNS]
+Each round: without a swap, with one, and with one again as soon as the first has ended. On the local cluster, image
+present. A phase is what bridge says, taken when it says it.
 """
 
 from __future__ import annotations
 
-import statistics
+import json
 import subprocess
-import sys
-import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.cluster import access
-from tests.e2e.running import PROGRAM, Bridge
-from tests.e2e.workloads import client, deployment, manifest, service
+from tests.e2e.running import PROGRAM, SERVER, Bridge
+
+from .figures import OURS, PLAIN, Key
+from .ways import opener
 
 if TYPE_CHECKING:
-    from tests.cluster.access import Cluster
+    from .agents import Agent
+    from .figures import Book
+    from .parts import Options
+    from .stage import Stage
 
-NAMESPACE = "bench-start"
-# A second each: one that kube-proxy still sent to a pod that has gone would wait for its own timeout.
-ASKING = "while :; do curl -s --max-time 1 http://web/ | head -c 6; echo; sleep 0.02; done"
-SERVER = "tests/e2e/apps/server.py"
-
-
-class Observer:
-    """Asks from a pod of the cluster all the time, and knows when it was last answered by the laptop."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        command = [cluster.kubectl.program, "--kubeconfig", str(cluster.kubectl.kubeconfig), "-n", NAMESPACE]
-        self._asking = subprocess.Popen([*command, "exec", "client", "--", "sh", "-c", ASKING], stdout=subprocess.PIPE)
-        self._answered = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()  # noqa: TID251  # the observer's
-
-    def wait_for_laptop(self) -> None:
-        """Wait for an answer from the laptop that comes from now on."""
-        self._answered.clear()
-        assert self._answered.wait(60)
-
-    def close(self) -> None:
-        """Stop looking; the pod is deleted with its namespace."""
-        self._asking.kill()
-        self._asking.wait()
-
-    def _read(self) -> None:
-        assert self._asking.stdout
-        for line in self._asking.stdout:
-            if line.startswith(b"laptop"):
-                self._answered.set()
+PHASES = {
+    "connected": "connected to the proxy pod",
+    "started": "process started",
+    "is now answered by": "traffic here, the original gone",
+}
+"""What bridge says, and what it means."""
 
 
-def one_start(cluster: Cluster, observer: Observer) -> tuple[float, float]:
-    """Start one session; return the seconds to the first line and to the first answered request."""
-    with Bridge(cluster.laptop, "run", "-n", NAMESPACE, "-s", "web", "python", SERVER, "8080") as session:
-        session.out.wait_for("serving", 60)
-        line = time.monotonic() - session.began
-        observer.wait_for_laptop()
-        return line, time.monotonic() - session.began
+def start(stage: Stage, options: Options, book: Book) -> None:
+    """All rounds, after one that warms the caches."""
+    with stage.agent_in_pod() as observer:
+        swap(stage, observer)
+        for number in range(options.rounds):
+            print(f"  start: round {number + 1}", flush=True)
+            _add(book, OURS, "no swap", join(stage))
+            _add(book, OURS, "swap", swap(stage, observer))
+            _add(book, OURS, "swap, again at once", swap(stage, observer))
+            _add(book, OURS, "bridge --help", {"": helped(stage)})
+            if "ssh" in options.ways:
+                _add(book, "ssh", "no swap", by_hand(stage))
 
 
-def spread(figures: list[float]) -> str:
-    """Write median, minimum and maximum."""
-    return f"median {statistics.median(figures):.2f} s  (min {min(figures):.2f}, max {max(figures):.2f})"
+def _add(book: Book, way: str, what: str, seconds: dict[str, float]) -> None:
+    for phase, value in seconds.items():
+        book.add(Key("start", PLAIN, f"{what}: {phase}" if phase else what), "s", way, value)
 
 
-def helped(cluster: Cluster) -> float:
-    """Return the seconds that ``bridge --help`` takes."""
+def swap(stage: Stage, observer: Agent) -> dict[str, float]:
+    """Swap, and ask the Service from a pod until the laptop answers."""
+    with _bridge(stage, "--swap", "web", "python", SERVER, "8080") as session:
+        line = session.out.when("serving", 60)
+        observer.wait_for_answer("web", text="laptop")
+        return _since(session, line, time.monotonic(), "connected", "started", "is now answered by")
+
+
+def _bridge(stage: Stage, *words: str, **options: Any) -> Bridge:
+    command = ["run", "-n", stage.namespace, *words]
+    return Bridge(stage.laptop, *command, env={"KUBECONFIG": stage.kubeconfig}, **options)
+
+
+def _since(session: Bridge, line: float, served: float, *phases: str) -> dict[str, float]:
+    """All in seconds since the command."""
+    at = {"first line of the process": line, "first request served": served}
+    at |= {PHASES[said]: session.err.when(said, 60) for said in phases}
+    return {phase: when - session.began for phase, when in at.items()}
+
+
+def join(stage: Stage) -> dict[str, float]:
+    """Without a swap the first request is one that the process makes: to the target's pod."""
+    task = {"op": "await", "address": stage.target, "seconds": 60}
+    with _bridge(stage, stage.bencher, "agent", stdin=subprocess.PIPE) as session:
+        line = session.out.when("ready", 60)
+        session.process.stdin.write(json.dumps(task).encode() + b"\n")
+        session.process.stdin.flush()
+        return _since(session, line, session.out.when("seconds", 60), "connected", "started")
+
+
+def by_hand(stage: Stage) -> dict[str, float]:
+    """The same with `kubectl port-forward` and ssh: a pod with sshd, and both commands, until both forwards answer."""
     begun = time.monotonic()
-    cluster.laptop.run([PROGRAM, "--help"], check=True)
+    with opener("ssh")(stage):
+        return {"first request served": time.monotonic() - begun}
+
+
+def helped(stage: Stage) -> float:
+    """The seconds of `bridge --help`."""
+    begun = time.monotonic()
+    stage.laptop.run([PROGRAM, "--help"], check=True)
     return time.monotonic() - begun
-
-
-def main() -> None:
-    """Measure and print."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    with access.cluster(None, print) as cluster:
-        cluster.kubectl("create", "namespace", NAMESPACE, check=False)
-        kubectl = cluster.kubectl.within(NAMESPACE)
-        kubectl.apply(manifest(deployment(), service(), client()))
-        kubectl.rollout("deployment/web")
-        kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-        observer = Observer(cluster)
-        try:
-            starts = [one_start(cluster, observer) for _ in range(runs + 1)][1:]  # the first warms caches
-            print(f"first line of the process      {spread([line for line, _ in starts])}")
-            print(f"first request answered by it   {spread([request for _, request in starts])}")
-            print(f"bridge --help                  {spread([helped(cluster) for _ in range(runs)])}")
-        finally:
-            observer.close()
-            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-
-
-if __name__ == "__main__":
-    main()

@@ -70,7 +70,9 @@ class Program:
 
 
 KUBENODE = Program("kubenode", tuple(_VERSION_FLAGS.items()))
-PROGRAMS = (Program("pause"), Program("web"), Program("cable"), Program("hop"), KUBENODE, Program("coredns"))
+PROGRAMS = (
+    *(Program(name) for name in ("pause", "web", "cable", "hop", "bencher")), KUBENODE, Program("coredns"),
+)  # fmt: skip
 
 
 def everything(settings: Settings, say: Callable[[str], None]) -> list[Path]:

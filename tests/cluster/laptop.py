@@ -166,10 +166,10 @@ class Laptop:
         target.chmod(mode)
         os.chown(target, self.settings.user_id, self.settings.user_id)
 
-    def make_kubeconfig(self, service_account: str, namespace: str) -> str:
-        """A kubeconfig on the laptop with the rights of a ServiceAccount, for an hour; its path there."""
+    def make_kubeconfig(self, service_account: str, namespace: str, *, hours: int = 1) -> str:
+        """A kubeconfig on the laptop with the rights of a ServiceAccount, for some hours; its path there."""
         kubectl = [str(self.settings.binaries / "kubectl"), "--kubeconfig", str(self.settings.kubeconfig)]
-        create = [*kubectl, "-n", namespace, "create", "token", service_account, "--duration=1h"]
+        create = [*kubectl, "-n", namespace, "create", "token", service_account, f"--duration={hours}h"]
         token = system.run(create).strip()
         cluster = json.loads(self.settings.laptop_kubeconfig.read_text())["clusters"][0]["cluster"]
         path = f"{self.settings.home}/.kube/{namespace}-{service_account}"

@@ -22,6 +22,7 @@ PAUSE = f"bridge.local/pause:{PAUSE_VERSION}"
 COREDNS = f"bridge.local/coredns:{COREDNS_VERSION}"
 DEBUG = "bridge.local/debug:1"
 PYTHON = "bridge.local/python:3.11"
+BENCHER = "bridge.local/bencher:1"
 
 PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib")
 PYTHON_LINKS = {"/usr/bin/python3": "python3.11", "/usr/bin/python": "python3.11"}
@@ -53,9 +54,12 @@ def own(settings: Settings) -> list[ImageRecipe]:
 
 
 def for_tests(settings: Settings) -> list[ImageRecipe]:
-    """What end-to-end tests run: see ``src/web/main.go`` for what web can do."""
+    """What end-to-end tests run: see ``src/web/main.go`` for what web can do; and both ends of the benchmark."""
     web = {"/usr/bin/web": settings.binaries / "web"}
     return [
+        ImageRecipe(
+            BENCHER, files={"/usr/bin/bencher": settings.binaries / "bencher"}, entrypoint=("/usr/bin/bencher",)
+        ),
         ImageRecipe(
             DEBUG,
             debian_packages=("busybox", "curl", "bind9-dnsutils", "netcat-openbsd", *PYTHON_PACKAGES),

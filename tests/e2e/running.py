@@ -40,6 +40,7 @@ class Output:
 
     def __init__(self, stream: object) -> None:
         self.text = ""
+        self._came: list[tuple[int, float]] = []
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)  # noqa: TID251
@@ -56,6 +57,11 @@ class Output:
                 self._changed.wait(left)
         return match
 
+    def when(self, pattern: str, timeout: float) -> float:
+        """Wait likewise; return when its end came (`time.monotonic`)."""
+        end = self.wait_for(pattern, timeout).end()
+        return next(at for length, at in self._came if length >= end)
+
     def close(self) -> None:
         """Wait for the end of the stream."""
         self._thread.join(10)
@@ -65,6 +71,7 @@ class Output:
             for chunk in iter(lambda: stream.read1(65536), b""):  # type: ignore[attr-defined]
                 with self._changed:
                     self.text += chunk.decode(errors="replace")
+                    self._came.append((len(self.text), time.monotonic()))
                     self._changed.notify_all()
         with self._changed:
             self._ended = True

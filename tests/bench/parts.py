@@ -1,0 +1,249 @@
+"""The parts of a run that measure through open ways: outbound, inbound, dns, cost, idle, soak. (`start` is its own.)
+
+Ways take turns within a round, and each round begins with another one. What fails is noted and does not end the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.link import Link
+
+from . import meter, work
+from .agents import TaskError
+from .figures import FLOOR, PLAIN, Key
+from .ways import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .figures import Book
+    from .stage import Stage
+    from .ways import End, Way
+    from .work import Measure
+
+GIB = 2**30
+LINKS = {"0": PLAIN, "20": "20 ms", "80": "80 ms", "loss": "1 % loss"}
+"""Links as they are asked for, and as they are shown: round trips."""
+_SLOW: dict[str, dict[str, float]] = {"0": {}, "20": {"delay": 10}, "80": {"delay": 40}, "loss": {"loss": 1}}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and how long. ``seconds``: of one task; ``idle``: seconds; ``soak``: minutes.
+
+    ``figure``: a word in the names of the figures to measure (outbound, inbound, dns).
+    """
+
+    ways: tuple[str, ...]
+    links: tuple[str, ...]
+    connections: tuple[int, ...]
+    rounds: int
+    seconds: float
+    idle: float
+    soak: float
+    figure: str = ""
+
+    def wanted(self, measures: list[Measure]) -> list[Measure]:
+        """Those with a figure whose name has the word in it."""
+        return [one for one in measures if any(self.figure in name for name, _, _ in one.figures)]
+
+
+# -- out and in --------------------------------------------------------------------------------------------------------
+def outbound(stage: Stage, options: Options, book: Book) -> None:
+    """From the laptop to a pod."""
+    with opened(stage, list(options.ways)) as ways:
+        _over_links(stage, options, book, "outbound", {way.name: way.outbound for way in ways if way.outbound})
+
+
+def inbound(stage: Stage, options: Options, book: Book) -> None:
+    """From a pod to the laptop, by the address of the pod that stands for it."""
+    with opened(stage, list(options.ways)) as ways:
+        _over_links(stage, options, book, "inbound", {way.name: way.inbound for way in ways if way.inbound})
+
+
+def _over_links(stage: Stage, options: Options, book: Book, part: str, ends: dict[str, End]) -> None:
+    link = Link(stage.settings)
+    before = link.describe()
+    if before != "plain":
+        raise TaskError(f"the laptop's link is not plain ({before}): python -m tests.cluster link --restore")
+    now = "0"
+    try:
+        for name in options.links:
+            if name != now:
+                link.slow(**_SLOW[name])
+                now = name
+            # The floor does not lead over the laptop's link.
+            here = {way: end for way, end in ends.items() if way != FLOOR or not _SLOW[name]}
+            for measure in options.wanted(work.through(options.connections)):
+                _in_turn(options, book, (part, LINKS[name]), measure, here)
+    finally:
+        if now != "0":
+            link.slow()
+
+
+def _in_turn(options: Options, book: Book, where: tuple[str, str], measure: Measure, ends: dict[str, End]) -> None:
+    """A B A B: all rounds of one measure."""
+    print(f"  {', '.join(where)}: {measure.figures[0][0]}", flush=True)
+    for way, end in turns(ends, options.rounds):
+        task = {"seconds": options.seconds, "address": end.address, **measure.task}
+        _note(book, where, measure, way, lambda task=task, end=end: end.agent.do(task))
+
+
+def turns(ends: dict[str, Any], rounds: int) -> Iterator[tuple[str, Any]]:
+    """The order: each way once a round, and each round begins with the next."""
+    order = list(ends.items())
+    for number in range(rounds):
+        begin = number % len(order) if order else 0
+        yield from order[begin:] + order[:begin]
+
+
+def _note(
+    book: Book, where: tuple[str, str], measure: Measure, way: str, do: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    keys = [(Key(*where, name), unit, entry) for name, unit, entry in measure.figures]
+    try:
+        answer = do()
+    except TaskError as error:
+        book.failed(keys[0][0], way, str(error))
+        answer = {}
+    for key, unit, entry in keys:
+        book.add(key, unit, way, answer.get(entry))
+    return answer
+
+
+# -- DNS ---------------------------------------------------------------------------------------------------------------
+def dns(stage: Stage, options: Options, book: Book) -> None:
+    """Look-ups by those who have the cluster's DNS."""
+    with opened(stage, [way for way in options.ways if way not in ("ssh", "port-forward")]) as ways:
+        agents = {way.name: way.dns for way in ways if way.dns}
+        for measure in options.wanted(work.dns(stage.namespace, stage.settings.cluster_domain)):
+            print(f"  dns: {measure.figures[0][0]}", flush=True)
+            for way, agent in turns(agents, options.rounds):
+                task = {"seconds": options.seconds, **measure.task}
+                _note(book, ("dns", PLAIN), measure, way, lambda task=task, agent=agent: agent.do(task))
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+def cost(stage: Stage, options: Options, book: Book) -> None:
+    """What a GiB and 10 000 requests cost each way's own processes: processor seconds, and the most memory."""
+    with opened(stage, [way for way in options.ways if way != FLOOR]) as ways:
+        for direction in ("outbound", "inbound"):
+            able = {way.name: way for way in ways if getattr(way, direction)}
+            for task, unit, share in _COSTLY:
+                print(f"  cost: {direction}, {unit}", flush=True)
+                for _, way in turns(able, options.rounds):
+                    _cost(book, way, getattr(way, direction), options, (f"cost, {direction}", task, unit, share))
+
+
+_COSTLY: tuple[tuple[dict[str, Any], str, Callable[[dict[str, Any]], float]], ...] = (
+    ({"op": "down"}, "GiB down", lambda answer: answer["bytes"] / GIB),
+    ({"op": "up"}, "GiB up", lambda answer: answer["bytes"] / GIB),
+    ({"op": "requests", "connections": 50}, "10 000 requests", lambda answer: answer["count"] / 10_000),
+)
+
+
+def _cost(book: Book, way: Way, end: End, options: Options, what: tuple[str, dict[str, Any], str, Any]) -> None:
+    part, task, unit, share = what
+    places = {"laptop": way.laptop(), "pod": way.in_pods()}
+    before = {place: meter.cpu(pids) for place, pids in places.items()}
+    try:
+        with meter.peak(lambda: places["laptop"]) as laptop, meter.peak(lambda: places["pod"]) as pod:
+            answer = end.agent.do({"seconds": options.seconds, "address": end.address, **task})
+    except TaskError as error:
+        book.failed(Key(part, PLAIN, unit), way.name, str(error))
+        return
+    for place, pids in places.items():
+        if pids:
+            used = meter.cpu(pids) - before[place]
+            most = {"laptop": laptop, "pod": pod}[place].memory
+            book.add(Key(part, PLAIN, f"processor for {unit}, {place}"), "s", way.name, used / share(answer))
+            book.add(Key(part, PLAIN, f"most memory, {unit}, {place}"), "MiB", way.name, most / 1024)
+
+
+# -- doing nothing -----------------------------------------------------------------------------------------------------
+def idle(stage: Stage, options: Options, book: Book) -> None:
+    """Each way alone, open and unused. The API server counts for all together, so they are not open together."""
+    for name in (way for way in options.ways if way != FLOOR):
+        with opened(stage, [name]) as [way]:
+            print(f"  idle: {name}", flush=True)
+            _idle(stage, options, book, way)
+
+
+def _idle(stage: Stage, options: Options, book: Book, way: Way) -> None:
+    places = {"laptop": way.laptop(), "pod": way.in_pods()}
+    before, asked = {place: meter.cpu(pids) for place, pids in places.items()}, stage.requests_to_api()
+    begun = time.monotonic()
+    threading.Event().wait(options.idle)
+    minutes = (time.monotonic() - begun) / 60
+    asked = stage.requests_to_api() - asked
+    book.add(Key("idle", PLAIN, "requests to the API server"), "/min", way.name, asked / minutes)
+    for place, pids in places.items():
+        if pids:
+            used = meter.of(pids)
+            book.add(Key("idle", PLAIN, f"processor, {place}"), "s/min", way.name, (used.cpu - before[place]) / minutes)
+            book.add(Key("idle", PLAIN, f"memory, {place}"), "MiB", way.name, used.memory / 1024)
+
+
+# -- a long time -------------------------------------------------------------------------------------------------------
+def soak(stage: Stage, options: Options, book: Book) -> None:
+    """Many open connections, each used every 5 s, through all ways at once: what grows, what is left after."""
+    count = max(options.connections)
+    with opened(stage, [way for way in options.ways if way != FLOOR]) as all_ways:
+        ways = [way for way in all_ways if way.outbound]
+        before = _all_used(ways)
+        held = [way for way in ways if _hold(book, way, count)]
+        begin = _all_used(held)
+        print(f"  soak: {count} connections, {options.soak:g} min", flush=True)
+        threading.Event().wait(options.soak * 60)
+        end = _all_used(held)
+        for way in held:
+            failed = way.outbound.agent.do({"op": "release"})["failed"] if way.outbound else 0
+            book.add(Key("soak", PLAIN, "connections lost"), "", way.name, failed)
+        after = _all_used(held)
+    for way in held:
+        for place in begin[way.name]:
+            stages = [used[way.name][place] for used in (before, begin, end, after)]
+            _grown(book, way.name, place, count, *stages)
+
+
+def _hold(book: Book, way: Way, count: int) -> bool:
+    assert way.outbound
+    try:
+        way.outbound.agent.do({"op": "hold", "address": way.outbound.address, "connections": count})
+    except TaskError as error:
+        book.failed(Key("soak", PLAIN, f"{count} connections"), way.name, str(error))
+        return False
+    return True
+
+
+def _all_used(ways: list[Way]) -> dict[str, dict[str, meter.Used]]:
+    return {
+        way.name: {place: meter.of(pids) for place, pids in (("laptop", way.laptop()), ("pod", way.in_pods())) if pids}
+        for way in ways
+    }
+
+
+def _grown(
+    book: Book,
+    way: str,
+    place: str,
+    count: int,
+    before: meter.Used,
+    begin: meter.Used,
+    end: meter.Used,
+    after: meter.Used,
+) -> None:
+    def add(name: str, unit: str, value: float) -> None:
+        book.add(Key("soak", PLAIN, f"{name}, {place}"), unit, way, value)
+
+    add("memory of a connection", "KiB", (begin.memory - before.memory) / count)
+    add("memory more at the end than at its begin", "MiB", (end.memory - begin.memory) / 1024)
+    add("memory after it", "MiB", after.memory / 1024)
+    add("descriptors more than at its begin", "", end.descriptors - begin.descriptors)
+    add("threads more than at its begin", "", end.threads - begin.threads)
+    add("threads for all connections", "", begin.threads - before.threads)
+    add("processor", "s", end.cpu - begin.cpu)

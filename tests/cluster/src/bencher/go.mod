@@ -1,0 +1,3 @@
+module bencher
+
+go 1.24
