@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import threading
 import time
@@ -40,29 +41,43 @@ INITIALIZE = {
 
 
 class Terminal:
-    """A terminal of the IDE, and the program in it."""
+    """A terminal of the IDE: a shell in it starts the program, and is there after its end."""
 
     def __init__(self, laptop: AnyLaptop, argv: list[str], cwd: str, env: dict[str, str | None]) -> None:
         self._master, slave = pty.openpty()
-        command = ["setsid", "--ctty", "--wait", *argv]
+        command = ["setsid", "--ctty", "--wait", "sh", "-c", '"$@"; exec sleep 1000', "sh", *argv]
         self.process = laptop.popen(command, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
-        self.screen = Output(_Reading(self._master))
+        self._reading = _Reading(self._master)
+        self.screen = Output(self._reading)
 
     def hang_up(self) -> None:
-        """Close the terminal, as when the IDE is gone."""
-        with suppress(OSError):
+        """Close the terminal, as when the IDE is gone: its shell ends."""
+        if self.process.poll() is None:
+            self._reading.stop()
+            self.screen.close()
             os.close(self._master)
+            self.process.wait(10)
 
 
 class _Reading:
+    """The terminal's end that is read; only when there is something, as a read under way would keep it open."""
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._stopped, self._stop = os.pipe()
+
+    def stop(self) -> None:
+        os.close(self._stop)
 
     def read1(self, size: int) -> bytes:
+        readable, _, _ = select.select([self._descriptor, self._stopped], [], [])
+        if self._stopped in readable:
+            os.close(self._stopped)
+            return b""
         try:
             return os.read(self._descriptor, size)
-        except OSError:  # EIO: nobody has the terminal any more; EBADF: it was closed here
+        except OSError:  # EIO: nobody has the terminal any more
             return b""
 
 
@@ -90,16 +105,18 @@ class Debugger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None and self.terminal is not None:
             error.add_note(f"--- the terminal\n{self.terminal.screen.text}")
-        if self.adapter.poll() is None:
-            self.adapter.kill()  # then the launcher ends the program, and bridge puts everything back
-        self.adapter.wait(10)
-        if self.terminal is not None:
-            self.terminal.process.wait(60)
-            self.terminal.hang_up()
+        self.kill()
         self._reader.join(10)
         for stream in (self.adapter.stdin, self.adapter.stdout):
             with suppress(OSError):
                 stream.close()
+
+    def kill(self) -> None:
+        """End all of it as nothing can prepare for. The program is ended by its launcher, bridge by its terminal."""
+        self.adapter.kill()
+        self.adapter.wait(10)
+        if self.terminal is not None:
+            self.terminal.hang_up()
 
     @property
     def screen(self) -> Output:

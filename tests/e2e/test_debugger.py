@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import threading
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.dap import Debugger
-from tests.e2e.running import PROGRAM, assert_restored, spec_of
+from tests.e2e.running import PROGRAM, Bridge, assert_restored, spec_of
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -63,18 +65,33 @@ class Project:
         self._laptop = laptop
         self._folder = folder
         self.program = f"{folder}/app.py"
+        self.python = self._run("python", "-c", "import sys; print(sys.executable)").strip()
+        """The interpreter that is chosen in the IDE."""
 
-    def entry(self, *words: str) -> dict[str, Any]:
+    def _run(self, *words: str) -> str:
+        return self._laptop.run(words, cwd=self._folder, check=True).stdout
+
+    def vscode_starts(self, *words: str) -> dict[str, Any]:
         """What F5 starts: the entry that is written, with what VS Code and its extension put in."""
-        self._laptop.run([PROGRAM, "ide", "vscode", *words], cwd=self._folder, check=True)
-        text = self._laptop.run(["cat", ".vscode/launch.json"], cwd=self._folder, check=True).stdout
-        entry: dict[str, Any] = json.loads(text.replace("${workspaceFolder}", self._folder))["configurations"][0]
-        python = self._laptop.run(["python", "-c", "import sys; print(sys.executable)"], check=True).stdout.strip()
-        return {**entry, "python": python}  # the interpreter that is chosen in the IDE
+        self._run(PROGRAM, "ide", "vscode", *words)
+        text = self._run("cat", ".vscode/launch.json").replace("${workspaceFolder}", self._folder)
+        entry: dict[str, Any] = json.loads(text)["configurations"][0]
+        return {**entry, "python": self.python}
+
+    def pycharm_starts(self, *words: str) -> list[str]:
+        """The command line of PyCharm's Debug button, for the configuration that is written; pydevd is debugpy's."""
+        self._run(PROGRAM, "ide", "pycharm", *words)
+        text = self._run("cat", ".run/bridge_tasks.run.xml").replace("$PROJECT_DIR$", self._folder)
+        said = {each.attrib["name"]: each.attrib["value"] for each in ET.fromstring(text).iter("option")}
+        folder = self._run(
+            self.python, "-c", "import debugpy._vendored as it; print(it.project_root('pydevd'))"
+        ).strip()
+        debugger = [f"{folder}/pydevd.py", "--multiprocess", "--client", "127.0.0.1", "--port", "{port}", "--file"]
+        return [self.python, *shlex.split(said["INTERPRETER_OPTIONS"]), *debugger, said["SCRIPT_NAME"]]
 
     def line_of(self, code: str) -> int:
         """The line of the program in which this is."""
-        lines = self._laptop.run(["cat", self.program], check=True).stdout.splitlines()
+        lines = self._run("cat", self.program).splitlines()
         return next(number for number, line in enumerate(lines, 1) if code in line)
 
 
@@ -86,7 +103,7 @@ def test_a_breakpoint_in_tasks_is_hit_from_the_cluster_and_held_while_traffic_ar
     opened = Project(laptop, project)
     with Debugger(laptop, project) as ide:
         adds_a_task = opened.line_of("'RPUSH'")
-        ide.launch(opened.entry("--swap", "tasks", "-n", tasks, "app.py"), {opened.program: [adds_a_task]})
+        ide.launch(opened.vscode_starts("--swap", "tasks", "-n", tasks, "app.py"), {opened.program: [adds_a_task]})
         ide.screen.wait_for("is now answered by", 60)
 
         asking = post(kubectl, "buy milk")
@@ -107,6 +124,55 @@ def test_a_breakpoint_in_tasks_is_hit_from_the_cluster_and_held_while_traffic_ar
         assert answers == {f"{number} tasks\n200" for number in range(1, WAITING + 2)}
         ide.stop()
     assert_restored(kubectl, before, "deployment/tasks")
+
+
+def test_the_stop_button_the_restart_button_and_a_killed_ide_put_everything_back(
+    laptop: AnyLaptop, kubectl: Kubectl, tasks: str, project: str
+) -> None:
+    """Stopped while a breakpoint holds it and a request waits; begun again at once; then the IDE dies as it can."""
+    before = spec_of(kubectl, "deployment/tasks")
+    opened = Project(laptop, project)
+    entry = opened.vscode_starts("--swap", "tasks", "-n", tasks, "app.py")
+    with Debugger(laptop, project) as ide:
+        ide.launch(entry, {opened.program: [opened.line_of("'RPUSH'")]})
+        ide.screen.wait_for("is now answered by", 60)
+        asking = post(kubectl, "buy milk")
+        ide.stopped()
+        ide.stop()
+        with Debugger(laptop, project) as again:
+            again.launch(entry, {})
+            again.screen.wait_for("the session before puts everything back", 30)
+            ide.screen.wait_for("removed from the cluster", 60)
+            again.screen.wait_for("is now answered by", 60)
+            assert post(kubectl, "buy bread").communicate(timeout=30)[0].endswith("200")
+            again.kill()
+            assert_restored(kubectl, before, "deployment/tasks")
+        asking.communicate(timeout=30)
+
+
+def test_pycharm_s_debugger_stops_in_tasks_and_its_stop_button_puts_everything_back(
+    laptop: AnyLaptop, kubectl: Kubectl, tasks: str, project: str
+) -> None:
+    before = spec_of(kubectl, "deployment/tasks")
+    opened = Project(laptop, project)
+    command = opened.pycharm_starts("--swap", "tasks", "-n", tasks, "app.py")
+    pycharm = ["python", "tests/e2e/apps/pycharm.py", opened.program, str(opened.line_of("'RPUSH'"))]
+    with Bridge(laptop, *command, program=pycharm, stdin=subprocess.PIPE) as ide:
+        ide.out.wait_for(r"version \S", 30)
+        ide.swapped()
+        asking = post(kubectl, "buy milk")
+        ide.out.wait_for("stopped add\nlocals .*task='?buy milk", 30)
+        press(ide, "resume")
+        assert asking.communicate(timeout=30)[0] == "1 tasks\n200"
+        press(ide, "stop")
+        ide.out.wait_for("ended [0-9]+", 60)
+    assert_restored(kubectl, before, "deployment/tasks")
+
+
+def press(ide: Bridge, button: str) -> None:
+    """Press a button of the IDE's."""
+    ide.process.stdin.write(f"{button}\n".encode())
+    ide.process.stdin.flush()
 
 
 def post(kubectl: Kubectl, task: str) -> subprocess.Popen[str]:
