@@ -84,13 +84,15 @@ class _Reading:
 class Debugger:
     """A debug session: an adapter, and the messages that it has sent."""
 
-    def __init__(self, laptop: AnyLaptop, folder: str) -> None:
+    def __init__(self, laptop: AnyLaptop, folder: str, *, port: int | None = None) -> None:
+        """Start an adapter; or connect to the one that listens on a port of the laptop, to attach."""
         self._laptop = laptop
-        self._folder = folder
         self.terminal: Terminal | None = None
-        self.adapter = laptop.popen(
-            ["python", "-m", "debugpy.adapter"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        options: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        if port is None:
+            self.adapter = laptop.popen(["python", "-m", "debugpy.adapter"], cwd=folder, **options)
+        else:
+            self.adapter = laptop.popen(["python", "tests/e2e/apps/connect.py", str(port)], **options)
         self._sequence = 0
         self._sending = threading.Lock()
         self._received: list[Message] = []
@@ -125,17 +127,17 @@ class Debugger:
         return self.terminal.screen
 
     # ---- what an IDE does -----------------------------------------------------------------------------------------
-    def launch(self, entry: Message, breakpoints: dict[str, list[int]]) -> None:
-        """Press F5: from `initialize` until the program runs."""
+    def start(self, entry: Message, breakpoints: dict[str, list[int]]) -> None:
+        """Press F5, for an entry that launches or attaches: from `initialize` until the program runs."""
         self.request("initialize", INITIALIZE)
-        launch = self.send("launch", entry)
+        started = self.send(entry["request"], entry)
         self.event("initialized", timeout=60)
         for path, lines in breakpoints.items():
             wanted = {"source": {"path": path}, "breakpoints": [{"line": line} for line in lines]}
             assert all(each["verified"] for each in self.request("setBreakpoints", wanted)["breakpoints"])
         self.request("setExceptionBreakpoints", {"filters": ["uncaught"]})
         self.request("configurationDone", {})
-        self.response(launch)
+        self.response(started)
 
     def stopped(self, timeout: float = 30) -> tuple[int, Message]:
         """Wait until a breakpoint is hit: the thread, and its top frame."""
@@ -163,6 +165,10 @@ class Debugger:
     def stop(self) -> None:
         """Press the stop button."""
         self.request("disconnect", {"restart": False, "terminateDebuggee": True}, timeout=60)
+
+    def detach(self) -> None:
+        """Press the stop button of a session that has attached."""
+        self.request("disconnect", {"restart": False, "terminateDebuggee": False})
 
     # ---- messages -------------------------------------------------------------------------------------------------
     def request(self, command: str, arguments: Message, *, timeout: float = 30) -> Message:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.dap import Debugger
-from tests.e2e.running import PROGRAM, Bridge, assert_restored, spec_of
+from tests.e2e.running import PROGRAM, Bridge, assert_restored, bridge, spec_of
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_a_breakpoint_in_tasks_is_hit_from_the_cluster_and_held_while_traffic_ar
     opened = Project(laptop, project)
     with Debugger(laptop, project) as ide:
         adds_a_task = opened.line_of("'RPUSH'")
-        ide.launch(opened.vscode_starts("--swap", "tasks", "-n", tasks, "app.py"), {opened.program: [adds_a_task]})
+        ide.start(opened.vscode_starts("--swap", "tasks", "-n", tasks, "app.py"), {opened.program: [adds_a_task]})
         ide.screen.wait_for("is now answered by", 60)
 
         asking = post(kubectl, "buy milk")
@@ -134,13 +134,13 @@ def test_the_stop_button_the_restart_button_and_a_killed_ide_put_everything_back
     opened = Project(laptop, project)
     entry = opened.vscode_starts("--swap", "tasks", "-n", tasks, "app.py")
     with Debugger(laptop, project) as ide:
-        ide.launch(entry, {opened.program: [opened.line_of("'RPUSH'")]})
+        ide.start(entry, {opened.program: [opened.line_of("'RPUSH'")]})
         ide.screen.wait_for("is now answered by", 60)
         asking = post(kubectl, "buy milk")
         ide.stopped()
         ide.stop()
         with Debugger(laptop, project) as again:
-            again.launch(entry, {})
+            again.start(entry, {})
             again.screen.wait_for("the session before puts everything back", 30)
             ide.screen.wait_for("removed from the cluster", 60)
             again.screen.wait_for("is now answered by", 60)
@@ -167,6 +167,33 @@ def test_pycharm_s_debugger_stops_in_tasks_and_its_stop_button_puts_everything_b
         press(ide, "stop")
         ide.out.wait_for("ended [0-9]+", 60)
     assert_restored(kubectl, before, "deployment/tasks")
+
+
+def test_a_debugger_attaches_to_the_port_that_the_process_listens_on(
+    laptop: AnyLaptop, kubectl: Kubectl, tasks: str, project: str
+) -> None:
+    opened = Project(laptop, project)
+    port = free_port(laptop)
+    listening = ["python", "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "--wait-for-client", opened.program]
+    with (
+        bridge(laptop, tasks, "--swap", "tasks", "--", *listening) as session,
+        Debugger(laptop, project, port=port) as ide,
+    ):
+        attach = {"name": "x", "type": "debugpy", "request": "attach", "connect": {"host": "127.0.0.1", "port": port}}
+        ide.start(attach, {opened.program: [opened.line_of("'RPUSH'")]})
+        session.swapped()
+        asking = post(kubectl, "buy milk")
+        _, frame = ide.stopped()
+        assert ide.variables(frame)["task"] == "'buy milk'"
+        ide.detach()  # the process goes on without it
+        assert asking.communicate(timeout=30)[0] == "1 tasks\n200"
+        assert session.end() == 0
+
+
+def free_port(laptop: AnyLaptop) -> int:
+    """A port on which nothing listens on the laptop."""
+    look = "import socket; print(socket.create_server(('127.0.0.1', 0)).getsockname()[1])"
+    return int(laptop.run(["python", "-c", look], check=True).stdout)
 
 
 def press(ide: Bridge, button: str) -> None:
