@@ -6,6 +6,7 @@
     timeout      BRIDGE_TIMEOUT      60                      seconds to wait for the cluster at each step
     grace        BRIDGE_GRACE        30                      seconds without the laptop until the original is put back
     hold         BRIDGE_HOLD         10                      seconds that a connection waits for a process that restarts
+    copy_limit   BRIDGE_COPY_LIMIT   100Mi                   bytes in a volume that is copied without a question
 
 A flag wins over a variable, a variable over ``~/.config/bridge/config.toml``, that over the default. An unknown key in
 the file is an error that names the near one: a setting that silently does nothing costs an afternoon.
@@ -13,6 +14,7 @@ the file is an error that names the near one: a setting that silently does nothi
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,6 +37,7 @@ class Config:
     timeout: float = 60.0
     grace: float = 30.0
     hold: float = 10.0
+    copy_limit: int = 100 * 1024 * 1024
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -117,5 +120,18 @@ def _hold(value: object, where: str) -> float:
     return 0.0 if str(value).strip() in ("0", "0.0") else _seconds(value, where)
 
 
-_CHECKS = {"image": _word, "timeout": _seconds, "grace": _grace, "hold": _hold}
+def parse_size(value: object, where: str) -> int:
+    """Read a size as Kubernetes writes it (``512Mi``, ``2G``, ``1048576``): bytes. UsageError names ``where``."""
+    match = re.fullmatch(r"(\d+)([KMGT]i?|k)?", str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise UsageError(f"{where}: {value!r} is no size", hint="Write bytes, or for example 500Mi or 2Gi.")
+    return int(match[1]) * _UNITS[match[2] or ""]
+
+
+_UNITS: dict[str, int] = {"": 1, "k": 1000} | {
+    f"{letter}{binary}": (1024 if binary else 1000) ** power
+    for power, letter in enumerate("KMGT", start=1)
+    for binary in ("i", "")
+}
+_CHECKS = {"image": _word, "timeout": _seconds, "grace": _grace, "hold": _hold, "copy_limit": parse_size}
 _KEYS = tuple(_CHECKS)

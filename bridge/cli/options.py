@@ -62,6 +62,24 @@ KeepOriginal = Annotated[
 Fallback = Annotated[
     bool, typer.Option("--fallback", help="Keep one replica, which answers what the process does not within --hold.")
 ]
+
+
+class Mounting(StrEnum):
+    """How the pod's volumes come to the laptop (``session.request.MountMode``, which is not imported for the help)."""
+
+    OFF = "off"
+    COPY = "copy"
+    LIVE = "live"
+
+
+Mount = Annotated[
+    Mounting,
+    typer.Option("--mount", help="The pod's volumes, at their paths: mounted (small ones copied), copied, or not."),
+]
+CopyLimit = Annotated[
+    str | None,
+    typer.Option("--copy-limit", metavar="SIZE", help="Copy volumes up to this without asking (100Mi)."),
+]
 Takeover = Annotated[
     bool, typer.Option("--takeover", help="Take a target whose session is dead, or whose holder allows it.")
 ]
@@ -107,6 +125,8 @@ class SessionOptions:
     hold: Hold = None
     keep_original: KeepOriginal = False
     fallback: Fallback = False
+    mount: Mount = Mounting.LIVE
+    copy_limit: CopyLimit = None
     takeover: Takeover = False
     allow_takeover: AllowTakeover = False
     timeout: Timeout = None
@@ -114,10 +134,10 @@ class SessionOptions:
 
     def request(self, command: Sequence[str]) -> RunRequest:
         """Put together what is asked for; what was not given is as configured."""
-        from bridge.config import Config
+        from bridge.config import Config, parse_size
         from bridge.plan.ports import Expose
         from bridge.plan.target import TargetSpec
-        from bridge.session.request import RunRequest
+        from bridge.session.request import MountMode, RunRequest
 
         config = Config.load()
         return RunRequest(
@@ -134,6 +154,8 @@ class SessionOptions:
             hold=config.hold if self.hold is None else self.hold,
             keep_original=self.keep_original,
             fallback=self.fallback,
+            mount=MountMode(self.mount),
+            copy_limit=config.copy_limit if self.copy_limit is None else parse_size(self.copy_limit, "--copy-limit"),
             takeover=self.takeover,
             allow_takeover=self.allow_takeover,
         )

@@ -56,17 +56,22 @@ _TOOLCHAIN = _names(
 )
 _PROXIES = _names("http_proxy https_proxy ftp_proxy all_proxy no_proxy")
 _LOCALE = re.compile(rb"LANG|LANGUAGE|LC_[A-Z]+|TZ")
-_SESSION = _names("BRIDGE_SESSION BRIDGE_NAMESPACE BRIDGE_CONTEXT BRIDGE_TARGET")
+_SESSION = _names("BRIDGE_SESSION BRIDGE_NAMESPACE BRIDGE_CONTEXT BRIDGE_TARGET BRIDGE_ROOT BRIDGE_MOUNTS")
 
 
 @dataclass(frozen=True)
 class SessionIdentity:
-    """Which session a process is in. ``target``: ``deployment/web``, empty without --swap."""
+    """Which session a process is in. ``target``: ``deployment/web``, empty without --swap.
+
+    ``mounts``: where the pod's volumes are; ``root``: the folder that these paths are in, as the process sees it.
+    """
 
     session: str
     namespace: str
     context: str
     target: str = ""
+    mounts: tuple[str, ...] = ()
+    root: str = "/"
 
     def variables(self) -> Environment:
         """Return the BRIDGE_* variables that say so."""
@@ -75,6 +80,8 @@ class SessionIdentity:
             "BRIDGE_NAMESPACE": self.namespace,
             "BRIDGE_CONTEXT": self.context,
             "BRIDGE_TARGET": self.target,
+            "BRIDGE_ROOT": self.root if self.mounts else "",
+            "BRIDGE_MOUNTS": ":".join(self.mounts),
         }
         return {name.encode(): value.encode() for name, value in named.items() if value}
 

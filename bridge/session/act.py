@@ -37,6 +37,7 @@ from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
+from bridge.session.volumes import Volumes, ask_at_terminal
 from bridge.session.wanted import Wanted
 from bridge.tunnel.line import Line
 
@@ -103,6 +104,15 @@ class Action:
         self._readiness = Readiness(self._joined.servers, self._wanted, self._inbox)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
         self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
+        self._volumes = Volumes(
+            self._box,
+            self._loop,
+            self._line,
+            self._narrator,
+            mode=self._request.mount,
+            limit=self._request.copy_limit,
+            ask=ask_at_terminal,
+        )
         self._upkeep = Upkeep(
             self._cluster,
             lambda: self._swap,
@@ -141,9 +151,12 @@ class Action:
             network = self._use(tie)
             self._loop.run(self._joined.open(network))
             self._narrator.done(f"connected to the proxy pod {tie.pod}")
+            with self._signals.interruptible():
+                self._volumes.show(tie.keeper.report.mounts, tie.connection)
             reached("connected")
             yield tie.keeper.report
         finally:
+            self._loop.run(self._volumes.close())
             self._loop.run(self._lifeline.release())
             self._loop.run(self._joined.close())
 
@@ -217,6 +230,7 @@ class Action:
         try:
             network = _network(tie.keeper.report)
             await asyncio.to_thread(self._box.apply, network)
+            await self._volumes.moved(tie.connection)
         except BaseException:
             tie.abort()
             raise
@@ -261,7 +275,9 @@ class Action:
             self._loop.call(self._wanted.renew, self._swap.plan.ports)
             self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
-            self._loop.call(self._joined.moved, self._use(self._first_tie(self._swap)))
+            tie = self._first_tie(self._swap)
+            self._loop.call(self._joined.moved, self._use(tie))
+            self._volumes.shown_anew(tie.connection)
             if was_taken:  # else the process does not accept yet: `run` takes it when it does
                 self._take()
         except BridgeError as error:
@@ -309,7 +325,11 @@ class Action:
     def _identity(self) -> SessionIdentity:
         plan = self._swap.plan
         return SessionIdentity(
-            session=plan.session, namespace=plan.namespace, context=self._cluster.context, target=plan.target
+            session=plan.session,
+            namespace=plan.namespace,
+            context=self._cluster.context,
+            target=plan.target,
+            mounts=self._volumes.paths,
         )
 
     @contextmanager

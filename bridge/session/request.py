@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,14 @@ if TYPE_CHECKING:
 
     from bridge.plan.ports import Expose
     from bridge.plan.target import TargetSpec
+
+
+class MountMode(StrEnum):
+    """How the pod's volumes come to the laptop."""
+
+    OFF = "off"
+    COPY = "copy"
+    LIVE = "live"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,9 @@ class RunRequest:
     """Only the traffic is swapped; the original keeps running."""
     fallback: bool = False
     """One replica of the original stays, and answers what the process does not within ``hold``."""
+    mount: MountMode = MountMode.LIVE
+    copy_limit: int = 100 * 1024 * 1024
+    """Bytes that a volume may hold to be copied without a question."""
     takeover: bool = False
     """Take a target whose session is dead, or whose holder allows it."""
     allow_takeover: bool = False

@@ -96,6 +96,11 @@ class Connection:
         channel = await self._channels.open("direct-tcpip", protocol, messages.direct_tcpip(host, port), (host, port))
         return channel, protocol
 
+    async def open_sftp(self, protocol: asyncio.Protocol) -> None:
+        """Start the pod's SFTP server, and join ``protocol`` to it; one round trip. OSError when the pod can't."""
+        channel = await self._channels.open("session", protocol, b"", ("sftp", 0))
+        channel.request("subsystem", messages.string("sftp"))
+
     async def listen(self, port: int, on_channel: Callable[[Incoming], object]) -> None:
         """Accept connections to ``port`` in the pod; each is given to ``on_channel``. TunnelError when refused."""
         self._channels.listeners[ANY_ADDRESS, port] = on_channel
