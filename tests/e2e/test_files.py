@@ -126,7 +126,13 @@ def test_the_pods_files_are_here_as_they_are_there(
             lambda: inside("sh", "-c", "cat /etc/config/app.yaml /etc/config/new 2>&1; true"), "red\n1", timeout=90
         )
         assert inside("cat", "/etc/one/app.yaml") == "color: blue\n"  # as in the pod: a subPath is not renewed
-        assert session.end() in (0, 143)
+
+        # And all of it outlives the tunnel: the same mount, from another pod.
+        kubectl("delete", "pod", "-l", f"bridge.internal/session={name}", "--wait=false")
+        session.err.wait_for(r"connected again to bridge-web", 40)
+        assert inside("sha256sum", "/data/copied").split()[0] == sums[0]
+        assert "red" in inside("cat", "/etc/config/app.yaml")
+        assert session.end() == 0
     assert spec_of(kubectl) == before
 
 
