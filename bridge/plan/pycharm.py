@@ -27,37 +27,33 @@ def new_configuration(start: Start, module: str) -> str:
 
     Without it the interpreter is the project's (IS_MODULE_SDK), which is the same where there is one module.
     """
-    options: Mapping[str, str] = {
-        "ENV_FILES": "",
-        "INTERPRETER_OPTIONS": "",
-        "PARENT_ENVS": "true",
-        "SDK_HOME": "",
-        "WORKING_DIRECTORY": PROJECT,
-        "IS_MODULE_SDK": "true" if module else "false",
-        "ADD_CONTENT_ROOTS": "true",
-        "ADD_SOURCE_ROOTS": "true",
-        "SCRIPT_NAME": "",
-        "PARAMETERS": "",
-        "SHOW_COMMAND_LINE": "false",
-        "EMULATE_TERMINAL": "false",
-        "MODULE_MODE": "false",
-        "REDIRECT_INPUT": "false",
-        "INPUT_FILE": "",
-    }
-    lines = [_option(name, value) for name, value in {**options, **_settings(start)}.items()]
-    environment = '<envs>\n      <env name="PYTHONUNBUFFERED" value="1" />\n    </envs>'
-    lines.insert(lines.index(_option("PARENT_ENVS", "true")) + 1, environment)
-    between = "\n    "
-    name = html.escape(start.name)
-    return (
-        '<component name="ProjectRunConfigurationManager">\n'
-        f'  <configuration default="false" name="{name}" type="{_TYPE}" factoryName="Python">\n'
-        f'    <module name="{html.escape(module)}" />\n'
-        f"    {between.join(lines)}\n"
-        '    <method v="2" />\n'
-        "  </configuration>\n"
-        "</component>\n"
-    )
+    settings = {"SCRIPT_NAME": "", "MODULE_MODE": "false", "PARAMETERS": "", **_settings(start)}
+    return f"""\
+<component name="ProjectRunConfigurationManager">
+  <configuration default="false" name="{_escaped(start.name)}" type="{_TYPE}" factoryName="Python">
+    <module name="{_escaped(module)}" />
+    <option name="ENV_FILES" value="" />
+    {_option("INTERPRETER_OPTIONS", settings["INTERPRETER_OPTIONS"])}
+    <option name="PARENT_ENVS" value="true" />
+    <envs>
+      <env name="PYTHONUNBUFFERED" value="1" />
+    </envs>
+    <option name="SDK_HOME" value="" />
+    <option name="WORKING_DIRECTORY" value="{PROJECT}" />
+    {_option("IS_MODULE_SDK", "true" if module else "false")}
+    <option name="ADD_CONTENT_ROOTS" value="true" />
+    <option name="ADD_SOURCE_ROOTS" value="true" />
+    {_option("SCRIPT_NAME", settings["SCRIPT_NAME"])}
+    {_option("PARAMETERS", settings["PARAMETERS"])}
+    <option name="SHOW_COMMAND_LINE" value="false" />
+    <option name="EMULATE_TERMINAL" value="false" />
+    {_option("MODULE_MODE", settings["MODULE_MODE"])}
+    <option name="REDIRECT_INPUT" value="false" />
+    <option name="INPUT_FILE" value="" />
+    <method v="2" />
+  </configuration>
+</component>
+"""
 
 
 def _settings(start: Start) -> dict[str, str]:
@@ -70,7 +66,11 @@ def _settings(start: Start) -> dict[str, str]:
 
 
 def _option(name: str, value: str) -> str:
-    return f'<option name="{name}" value="{html.escape(value)}" />'
+    return f'<option name="{name}" value="{_escaped(value)}" />'
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace('"', "&quot;")
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -111,7 +111,7 @@ def _with_value(text: bytes, at: int, value: str) -> bytes:
         raise NotMergeable("an option has no value", line=text.count(b"\n", 0, at) + 1)
     if html.unescape(there[2][1:-1].decode()) == value:
         return text
-    return text[: there.start(2)] + f'"{html.escape(value)}"'.encode() + text[there.end(2) :]
+    return text[: there.start(2)] + f'"{_escaped(value)}"'.encode() + text[there.end(2) :]
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,15 @@ import zlib
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-NOT_FOUND = 127
+WRONG, NOT_FOUND = 2, 127  # exit codes
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Start bridge, wait for its end, and return its exit code."""
+    if "--" not in sys.argv:
+        say('there must be a "--" behind the options of `bridge run`, in what this IDE gives to Python.')
+        return WRONG
     options, words = split(sys.argv[1:])
     bridge = find_bridge()
     if bridge is None:
@@ -50,7 +53,7 @@ def main() -> int:
 
 def split(arguments: "list[str]") -> "tuple[list[str], list[str]]":
     """Split into the options of `bridge run` and what is Python's."""
-    end = arguments.index("--") if "--" in arguments else 0
+    end = arguments.index("--")
     return arguments[:end], arguments[end + 1 :]
 
 
@@ -77,7 +80,8 @@ def without_python(environment: "dict[str, str]") -> "tuple[dict[str, str], list
 def become(parent: int, options: "list[str]", command: "list[str]", environment: "dict[str, str]") -> None:
     """Become bridge. Never returns."""
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if sys.platform == "linux":  # elsewhere bridge itself says that it can't run
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it was killed before it could be said
             os._exit(128 + signal.SIGTERM)
         leave_group()

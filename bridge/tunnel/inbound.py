@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol, Self
 
 from bridge.tunnel.relay import End
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     from bridge.tunnel.channels import Incoming
     from bridge.tunnel.outbound import Dial
@@ -29,7 +31,7 @@ HOLD = 10.0
 """Seconds: shorter than most clients' patience, longer than most restarts."""
 PAUSE = 0.02
 """Seconds at least between two dials for one held connection, should the condition be wrong about the process."""
-ATTEMPT = 1.0
+ATTEMPT = 0.5
 """Seconds for one dial. The kernel itself would try a full backlog again after 1, 3, 7, 15... s: too seldom for one
 whose breakpoint has just been left."""
 LAPTOP = "127.0.0.1"
@@ -76,6 +78,8 @@ class Inbound:
         self._on_taken = on_taken
         self._dialling: set[asyncio.Task[None]] = set()
         self._ends: set[_Dialled] = set()
+        # One at a time tries a full backlog again: thousands may wait for it.
+        self._turns = {port.laptop: asyncio.Lock() for port in self._ports}
 
     async def start(self) -> None:
         """Listen on every port, all asked for at once. TunnelError when the pod refuses one."""
@@ -161,15 +165,16 @@ class Inbound:
     async def _dial_for_a_while(self, port: int) -> _Dialled:
         """Dial until the process takes it, ``hold`` seconds at the most. _Busy: it listened, and took nothing."""
         listens = False
+        turn: AbstractAsyncContextManager[object] = nullcontext()
         try:
             async with asyncio.timeout(self._hold if self._wait_accepting else None):
                 while True:
                     listens = True
                     try:
-                        async with asyncio.timeout(ATTEMPT):
+                        async with turn, asyncio.timeout(ATTEMPT):
                             _, end = await self._dial(lambda: _Dialled(self._ends), LAPTOP, port)
                     except TimeoutError:
-                        continue
+                        turn = self._turns[port]
                     except ConnectionError:
                         listens = False
                         if self._wait_accepting is None:

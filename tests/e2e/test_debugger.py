@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tests.cluster.access import AnyLaptop, Kubectl
 
-HELD = float(os.environ.get("BREAKPOINT_SECONDS", "20"))
-"""Seconds that a breakpoint is held with traffic arriving; 300 is what is promised."""
+HELD = float(os.environ.get("BREAKPOINT_SECONDS", "15"))
+"""Seconds that a breakpoint is held with traffic arriving: longer than anything is held by itself. 300 is promised."""
 WAITING = 12
 """Requests that come meanwhile: more than the server's backlog of 5 takes."""
 

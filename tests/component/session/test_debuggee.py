@@ -175,6 +175,11 @@ def test_bridge_is_found_beside_the_interpreter_at_home_or_where_it_is_said(runn
             assert it.tells()["argv"][-1] == "app.py"
 
 
+def test_options_without_an_end_are_refused(runner: Path) -> None:
+    done = subprocess.run([sys.executable, runner, "--swap", "tasks", "app.py"], capture_output=True, check=False)
+    assert (done.returncode, b'"--" behind the options' in done.stderr) == (2, True)
+
+
 def test_a_missing_bridge_is_said(runner: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv/python"  # none beside it
     python.parent.mkdir()

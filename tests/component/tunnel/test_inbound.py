@@ -130,16 +130,16 @@ def test_a_process_that_listens_but_takes_no_more_is_waited_for(run, pod):
     async def main():
         with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
             port = server.getsockname()[1]
-            async with inbound(pod, port, wait_accepting=listens, fallback=refused, hold=0.2) as (inbound_, _):
-                asking = [asyncio.ensure_future(ask(b"held %d" % number)) for number in range(4)]
+            async with inbound(pod, port, wait_accepting=listens, fallback=refused, hold=0.7) as (inbound_, _):
+                asking = [asyncio.ensure_future(ask(b"held %d" % number)) for number in range(50)]
                 async with asyncio.timeout(10):
-                    while inbound_.held + inbound_.open < 4:  # noqa: ASYNC110  # sshd hands them over one by one
+                    while inbound_.held + inbound_.open < 50:  # noqa: ASYNC110  # sshd hands them over one by one
                         await asyncio.sleep(0.01)
-                await asyncio.sleep(0.5)  # longer than the hold
+                await asyncio.sleep(1)  # longer than the hold
                 assert (inbound_.held > 0, any(each.done() for each in asking)) == (True, False)
                 going_on = await asyncio.start_server(_echo_and_close, sock=server)
                 async with asyncio.timeout(10):
-                    assert await asyncio.gather(*asking) == [b"held %d" % number for number in range(4)]
+                    assert await asyncio.gather(*asking) == [b"held %d" % number for number in range(50)]
                 going_on.close()
                 await going_on.wait_closed()
 
