@@ -170,7 +170,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._request(request | {"argv": support.sshfs_command()}, [theirs.fileno()])
+                self._request(request | {"sshfs": support.sshfs_command()}, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise

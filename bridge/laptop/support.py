@@ -115,6 +115,9 @@ def explain(
             hint="It needs nf_tables with nat, redirect and reject in the inet family (Linux 5.2 or newer): "
             "sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_ct nft_reject_inet",
         )
+    if step == "fuse":
+        hint = "Have them copied instead: --mount copy."
+        return SandboxError(f"The pod's volumes can't be mounted live: {detail}.", hint=hint)
     if step == "volume":
         return _volume(detail, number)
     return SandboxError(f"The sandbox could not be made: {step}: {detail or os.strerror(number)}.", hint=_OTHERWISE)

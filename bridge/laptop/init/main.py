@@ -225,7 +225,7 @@ class Init:
             case "bind":
                 return self._bind(request)
             case "mount live":
-                return self._mount_live(request, descriptors[0])
+                return self._mount_live(request, socket.socket(fileno=descriptors[0]))
             case "way in":
                 self._hand_out_namespaces(request["id"])
                 return None  # it has been replied
@@ -279,14 +279,18 @@ class Init:
             self._covers.yield_to(bound)
         return {"ok": self._rooms.own[known:]}
 
-    def _mount_live(self, request: messages.Message, stream: int) -> messages.Message:
+    def _mount_live(self, request: messages.Message, stream: socket.socket) -> messages.Message:
+        path = request["path"]
         known = len(self._rooms.own)
-        path, folder = request["path"], request["folder"]
-        try:
-            with volume(path):
-                target = self._live.mount(request["argv"], path, folder, stream, read_only=request["read_only"])
-        finally:
-            os.close(stream)
+        with stream, step("fuse"), open("/dev/fuse", "rb+", buffering=0) as device, volume(path):
+            target = self._live.mount(
+                request["sshfs"],
+                path,
+                request["folder"],
+                stream=stream.fileno(),
+                device=device.fileno(),
+                read_only=request["read_only"],
+            )
         with step("mounts"):
             self._covers.yield_to([target])
         return {"ok": self._rooms.own[known:]}

@@ -34,11 +34,14 @@ class Rooms:
     def __init__(self, hidden: Hidden) -> None:
         self.own: list[str] = []  # covered folders that the user may write to
         self._hidden = hidden
-        self._devices: set[int] = set()  # of the rooms
-        self._content: dict[str, str] = {}  # folder -> where what it shows can be written to
+        self._devices: dict[int, int] = {}  # of the rooms: held open, as the kernel gives a number again that is free
+        self._content: dict[str, str] = {}  # folder of a volume -> where what it shows can be written to
 
     def made_from(self, folder: str, writable: str) -> None:
-        """Note that ``folder`` shows what is at ``writable``, in the hidden tmpfs: entries may be made there."""
+        """Note that ``folder`` is a volume, which can be written to at ``writable``: entries may be made there.
+
+        As in the pod, where what a volume in a volume is mounted on is made in the outer one.
+        """
         self._content[folder] = writable
 
     def make(self, path: str, *, folder: bool) -> str:
@@ -57,30 +60,32 @@ class Rooms:
         return real
 
     def _make_free(self, parent: str, name: str) -> None:
-        """Have ``parent`` be a folder of ours in which there is no ``name``."""
+        """Have ``parent`` be a folder in which ``name`` is not, and can be made."""
         entry = os.path.join(parent, name)
-        if os.stat(parent).st_dev in self._devices:
+        if self._is_room(parent):
             _remove(entry)
-        elif os.path.lexists(entry) or not self._is_content(parent):
+        elif os.path.lexists(entry) or self._writable(parent) is None:
             self._cover(parent, name)
 
     def _create(self, parent: str, path: str, *, folder: bool) -> None:
-        mode = 0o555  # what somebody would write there would be lost
-        if self._is_content(parent):
-            parent, mode = self._writable(parent), 0o755
-        created = os.path.join(parent, path)
+        volume = None if self._is_room(parent) else self._writable(parent)
+        mode = 0o755 if volume else 0o555  # what somebody would write to a room would be lost
+        created = os.path.join(volume or parent, path)
         os.makedirs(os.path.dirname(created), mode, exist_ok=True)
         if folder:
             os.mkdir(created, mode)
         else:
             _create_file(created)
 
-    def _is_content(self, folder: str) -> bool:
-        return os.stat(folder).st_dev == os.fstat(self._hidden.fd).st_dev
+    def _is_room(self, folder: str) -> bool:
+        return os.stat(folder).st_dev in self._devices
 
-    def _writable(self, folder: str) -> str:
-        """Where the content of a volume can be written to, which may be bound read-only."""
-        nearest = max((each for each in self._content if f"{folder}/".startswith(f"{each}/")), key=len)
+    def _writable(self, folder: str) -> str | None:
+        """Where a folder in a volume can be written to, as the volume may be bound read-only; None for others."""
+        volumes = [each for each in self._content if f"{folder}/".startswith(f"{each}/")]
+        if not volumes:
+            return None
+        nearest = max(volumes, key=len)
         return self._content[nearest] + folder.removeprefix(nearest)
 
     def _cover(self, folder: str, without: str) -> None:
@@ -89,17 +94,18 @@ class Rooms:
         new = self._hidden.path(_NEW)
         os.makedirs(new, exist_ok=True)
         mount_tmpfs(new, mode=mode if own else mode & ~_WRITABLE)
+        room = os.open(new, os.O_PATH | os.O_DIRECTORY)
         try:
-            device = os.stat(new).st_dev
             _furnish(new, folder, without)
             if folder == "/":
                 self._become_root(new)
             else:
                 kernel.mount(new, folder, flags=kernel.MS_MOVE)
         except BaseException:
+            os.close(room)
             kernel.unmount(new)
             raise
-        self._devices.add(device)
+        self._devices[os.fstat(room).st_dev] = room
         if own:
             self.own.append(folder)
 

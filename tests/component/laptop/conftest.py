@@ -21,6 +21,11 @@ import bridge
 from tests.component.laptop.peers import Echo, Nameserver
 
 USER = 4242
+VOLUMES = {  # files of the pod's, by their names in the store
+    "config/..2026/app.yaml": "color: blue\n",
+    "secret/token": "s3cret\n",
+    "data/first": "1\n",
+}
 
 
 class Laptop:
@@ -74,6 +79,25 @@ class Laptop:
 def laptop() -> Iterator[Laptop]:
     with tempfile.TemporaryDirectory(prefix="bridge-test-") as folder:
         yield Laptop(Path(folder))
+
+
+@pytest.fixture
+def store(laptop):
+    """A folder with volumes, as they are in a pod; it goes into the sandbox's store."""
+    folder = laptop.home / "volumes"
+    for name, content in VOLUMES.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    (folder / "config/..data").symlink_to("..2026")
+    (folder / "config/app.yaml").symlink_to("..data/app.yaml")
+    (folder / "secret").chmod(0o700)
+    (folder / "secret/token").chmod(0o600)
+    if os.geteuid() == 0:
+        for each in (folder, *folder.rglob("*")):
+            os.chown(each, laptop.uid, laptop.uid, follow_symlinks=False)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--store", default=None, help="a folder whose content is copied into the sandbox's store")
     parser.add_argument("--bind", action="append", default=[], help="PATH=SOURCE, or PATH=SOURCE:ro")
     parser.add_argument("--live", action="append", default=[], help="PATH=FOLDER, or PATH=FOLDER:ro")
-    parser.add_argument("--times", type=int, default=1, help="how often what is to be bound is bound")
+    parser.add_argument("--times", type=int, default=1, help="how often the volumes are mounted")
     parser.add_argument("--patience", type=float, default=5.0)
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
@@ -139,13 +139,14 @@ class Services:
         return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", there)
 
 
-def mount(box: Sandbox, options: argparse.Namespace) -> None:
-    """Fill the store, and bind what is in it."""
-    if options.store:
-        shutil.copytree(options.store, f"/proc/self/fd/{box.store()}", symlinks=True, dirs_exist_ok=True)
-    for _ in range(options.times):
-        for folder in box.bind([parse_bind(each) for each in options.bind]):
-            print(f"covered: {folder}", file=sys.stderr)
+def fill_store(box: Sandbox, folder: str | None) -> None:
+    if folder:
+        shutil.copytree(folder, f"/proc/self/fd/{box.store()}", symlinks=True, dirs_exist_ok=True)
+
+
+def bind(box: Sandbox, binds: list[str]) -> None:
+    for folder in box.bind([parse_bind(each) for each in binds]):
+        print(f"covered: {folder}", file=sys.stderr)
 
 
 def parse_bind(text: str) -> Bind:
@@ -198,10 +199,16 @@ def main() -> int:
             )
         )
 
-        mount(box, options)
         pod = Pod(box, options.live)
-        pod.serve()
-        signal.signal(signal.SIGUSR1, lambda *_: happened.put(pod.serve))
+
+        def mount() -> None:
+            pod.serve()
+            bind(box, options.bind)
+
+        fill_store(box, options.store)
+        for _ in range(options.times):
+            mount()
+        signal.signal(signal.SIGUSR1, lambda *_: happened.put(mount))
 
         def tell(event: object) -> None:
             print(json.dumps({type(event).__name__: vars(event)}), file=events, flush=True)

@@ -140,6 +140,24 @@ def test_the_next_tunnel_takes_over(laptop, pod):
     assert (pod / "log").read_text() == "kept\n"
 
 
+def test_volumes_in_a_live_one_come_again_with_the_next_tunnel(laptop, pod, store):
+    """One whose place is there in the pod, and one for which it has to be made: in the pod, as a kubelet does."""
+    binds = [f"--bind=/bridge-test/data/{name}=secret:ro" for name in ("..2026", "made/for/it")]
+    script = """
+      look() {
+        cat /bridge-test/data/..2026/token /bridge-test/data/made/for/it/token; wc -l </proc/self/mountinfo
+      }
+      look; read go; until look | grep -c s3cret | grep 2; do :; done; look
+    """
+    with running(laptop, pod, script, "--store", str(store), *binds) as process:
+        before = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGUSR1)
+        out, err = process.communicate("go\n", timeout=20)
+    assert before[:2] == ["s3cret\n"] * 2, err
+    assert out == "2\n" + "".join(before)
+    assert [each.name for each in (pod / "made/for").iterdir()] == ["it"]
+
+
 def started(process) -> tuple[int, int]:
     """init, and the namespace, of a script that says its pid."""
     pid = int(process.stdout.readline())

@@ -25,6 +25,7 @@ def explained(step: str, number: int, settings: dict[str, str], detail: str = ""
         ("rules", 0, {}, "nft_redir"),
         ("mounts", errno.EACCES, {}, "virtual machine"),
         ("volume", errno.EACCES, {}, "sudo mkdir -p detail"),
+        ("fuse", errno.EACCES, {}, "can't be mounted live: detail"),
         ("volume", errno.EBUSY, {}, "/proc and /sys are the kernel's"),
         ("volume", errno.ENOSPC, {}, "volume at detail can't be shown: No space left"),
     ],
