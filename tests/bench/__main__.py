@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING
 from bridge.tunnel.sockets import allow_many_descriptors
 from tests.cluster import access
 from tests.cluster.settings import CLONE
+from tests.cluster.system import HarnessError
 
 from . import page, parts
+from .agents import TaskError
 from .figures import Book
 from .parts import LINKS, Options
 from .stage import staged
@@ -68,6 +71,7 @@ def main(arguments: list[str]) -> None:
     if asked.page:
         print(*page.write(Book.load(asked.kept)), sep="\n")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it: what it has opened is closed
     allow_many_descriptors()  # inherited: OpenSSH does not do it itself
     book = measure(asked)
     kept = book.after(Book.load(asked.kept))
@@ -104,4 +108,7 @@ def version() -> str:
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
 
 
-main(sys.argv[1:])
+try:
+    main(sys.argv[1:])
+except (TaskError, HarnessError) as error:
+    sys.exit(f"bench: {error}")

@@ -72,12 +72,24 @@ class Figure:
         return Spread.of(ours / theirs if ours is not None and theirs else None for ours, theirs in pairs)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a way has no value of a figure in some round."""
+
+    key: Key
+    way: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key.part}, {self.key.link}, {self.key.name}, {self.way}: {self.reason}"
+
+
 class Book:
     """All figures, in the order in which they were first measured."""
 
     def __init__(self, *, date: str = "", version: str = "") -> None:
         self.figures: dict[Key, Figure] = {}
-        self.failures: list[str] = []
+        self.failures: list[Failure] = []
         self._date, self._version = date, version
 
     def add(self, key: Key, unit: str, way: str, value: float | None) -> None:
@@ -85,16 +97,16 @@ class Book:
         figure = self.figures.setdefault(key, Figure(unit, date=self._date, version=self._version))
         figure.values.setdefault(way, []).append(value)
 
-    def failed(self, key: Key, way: str, reason: str) -> None:
+    def failed(self, key: Key, unit: str, way: str, reason: str) -> None:
         """What could not be measured, and why."""
-        self.failures.append(f"{key.part}, {key.link}, {key.name}, {way}: {reason}")
+        self.add(key, unit, way, None)
+        self.failures.append(Failure(key, way, reason))
 
     def after(self, earlier: Book) -> Book:
         """The earlier figures with these in their place: so a run may be made in parts."""
         book = Book()
         book.figures = earlier.figures | self.figures
-        again = {(key.part, key.link) for key in self.figures}
-        book.failures = [line for line in earlier.failures if tuple(line.split(", ")[:2]) not in again] + self.failures
+        book.failures = [one for one in earlier.failures if one.key not in self.figures] + self.failures
         return book
 
     # -- on disk -------------------------------------------------------------------------------------------------------
@@ -106,22 +118,28 @@ class Book:
     def as_json(self) -> dict[str, Any]:
         """The inverse of `from_json`."""
         figures = [vars(key) | vars(figure) for key, figure in self.figures.items()]
-        return {"figures": figures, "failures": self.failures}
+        failures = [vars(one.key) | {"way": one.way, "reason": one.reason} for one in self.failures]
+        return {"figures": figures, "failures": failures}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Book:
         """The inverse of `as_json`."""
         book = cls()
         for fields in content["figures"]:
-            key = Key(fields.pop("part"), fields.pop("link"), fields.pop("name"))
+            key = _taken(fields)
             book.figures[key] = Figure(**fields)
-        book.failures = content["failures"]
+        book.failures = [Failure(_taken(fields), **fields) for fields in content["failures"]]
         return book
 
     @classmethod
     def load(cls, path: Path) -> Book:
         """What an earlier run has saved, if there was one."""
         return cls.from_json(json.loads(path.read_text())) if path.exists() else cls()
+
+
+def _taken(fields: dict[str, Any]) -> Key:
+    """The key, taken out of the fields."""
+    return Key(fields.pop("part"), fields.pop("link"), fields.pop("name"))
 
 
 def shown(value: float) -> str:

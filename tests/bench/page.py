@@ -132,8 +132,14 @@ def _groups(figures: Mapping[Key, Figure]) -> list[Group]:
     for key, figure in figures.items():
         known = tuple((way, spread) for way in ways_of({key: figure}) if (spread := figure.spread(way)))
         unit = "" if figure.unit in ("/s", "MB/s") else figure.unit
-        groups.append(Group(key.name, unit, known))
+        groups.append(Group(key.name, unit, known, _scale(dict(known))))
     return groups
+
+
+def _scale(known: dict[str, Spread]) -> float:
+    """The most of all but the floor, which may be far away."""
+    near = {way: spread for way, spread in known.items() if way != FLOOR} or known
+    return max((spread.most for spread in near.values()), default=0) or 1
 
 
 def slug(part: str) -> str:

@@ -101,18 +101,16 @@ def turns(ends: dict[str, Any], rounds: int) -> Iterator[tuple[str, Any]]:
         yield from order[begin:] + order[:begin]
 
 
-def _note(
-    book: Book, where: tuple[str, str], measure: Measure, way: str, do: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def _note(book: Book, where: tuple[str, str], measure: Measure, way: str, do: Callable[[], dict[str, Any]]) -> None:
     keys = [(Key(*where, name), unit, entry) for name, unit, entry in measure.figures]
     try:
         answer = do()
     except TaskError as error:
-        book.failed(keys[0][0], way, str(error))
-        answer = {}
-    for key, unit, entry in keys:
-        book.add(key, unit, way, answer.get(entry))
-    return answer
+        for key, unit, _ in keys:
+            book.failed(key, unit, way, str(error))
+    else:
+        for key, unit, entry in keys:
+            book.add(key, unit, way, answer[entry])
 
 
 # -- DNS ---------------------------------------------------------------------------------------------------------------
@@ -154,7 +152,7 @@ def _cost(book: Book, way: Way, end: End, options: Options, what: tuple[str, dic
         with meter.peak(lambda: places["laptop"]) as laptop, meter.peak(lambda: places["pod"]) as pod:
             answer = end.agent.do({"seconds": options.seconds, "address": end.address, **task})
     except TaskError as error:
-        book.failed(Key(part, PLAIN, unit), way.name, str(error))
+        book.failed(Key(part, PLAIN, f"processor for {unit}, laptop"), "s", way.name, str(error))
         return
     for place, pids in places.items():
         if pids:
@@ -189,35 +187,56 @@ def _idle(stage: Stage, options: Options, book: Book, way: Way) -> None:
 
 
 # -- a long time -------------------------------------------------------------------------------------------------------
+HELD = "connections held"
+SETTLED = 5
+"""Seconds in which both ends hear of it that a connection is closed."""
+
+
 def soak(stage: Stage, options: Options, book: Book) -> None:
-    """Many open connections, each used every 5 s, through all ways at once: what grows, what is left after."""
-    count = max(options.connections)
-    with opened(stage, [way for way in options.ways if way != FLOOR]) as all_ways:
-        ways = [way for way in all_ways if way.outbound]
-        before = _all_used(ways)
-        held = [way for way in ways if _hold(book, way, count)]
-        begin = _all_used(held)
-        print(f"  soak: {count} connections, {options.soak:g} min", flush=True)
+    """Many open connections, half in each direction, through all ways at once: what grows, what is left after.
+
+    Each connection is used every 5 s.
+    """
+    half = max(options.connections) // 2
+    with opened(stage, [way for way in options.ways if way != FLOOR]) as ways:
+        seen = {"before": _all_used(ways)}
+        for direction in ("outbound", "inbound"):
+            for way in ways:
+                _hold(book, way, direction, half)
+            seen[direction] = _all_used(ways)
+        print(f"  soak: {half} connections in each direction, {options.soak:g} min", flush=True)
         threading.Event().wait(options.soak * 60)
-        end = _all_used(held)
-        for way in held:
-            failed = way.outbound.agent.do({"op": "release"})["failed"] if way.outbound else 0
-            book.add(Key("soak", PLAIN, "connections lost"), "", way.name, failed)
-        after = _all_used(held)
-    for way in held:
-        for place in begin[way.name]:
-            stages = [used[way.name][place] for used in (before, begin, end, after)]
-            _grown(book, way.name, place, count, *stages)
+        seen["end"] = _all_used(ways)
+        for way in ways:
+            _release(book, way)
+        threading.Event().wait(SETTLED)
+        seen["after"] = _all_used(ways)
+    for way in ways:
+        for place in seen["end"][way.name]:
+            _grown(book, way, place, half, {when: used[way.name][place] for when, used in seen.items()})
 
 
-def _hold(book: Book, way: Way, count: int) -> bool:
-    assert way.outbound
+def _hold(book: Book, way: Way, direction: str, count: int) -> None:
+    end: End | None = getattr(way, direction)
+    if end is None:
+        return
+    key = Key("soak", PLAIN, f"{HELD}, {direction}")
     try:
-        way.outbound.agent.do({"op": "hold", "address": way.outbound.address, "connections": count})
+        end.agent.do({"op": "hold", "address": end.address, "connections": count})
     except TaskError as error:
-        book.failed(Key("soak", PLAIN, f"{count} connections"), way.name, str(error))
-        return False
-    return True
+        book.failed(key, "", way.name, str(error))
+    else:
+        book.add(key, "", way.name, count)
+
+
+def _release(book: Book, way: Way) -> None:
+    key = Key("soak", PLAIN, "connections lost")
+    try:
+        lost = sum(end.agent.do({"op": "release"})["failed"] for end in (way.outbound, way.inbound) if end)
+    except TaskError as error:
+        book.failed(key, "", way.name, str(error))
+    else:
+        book.add(key, "", way.name, lost)
 
 
 def _all_used(ways: list[Way]) -> dict[str, dict[str, meter.Used]]:
@@ -227,23 +246,20 @@ def _all_used(ways: list[Way]) -> dict[str, dict[str, meter.Used]]:
     }
 
 
-def _grown(
-    book: Book,
-    way: str,
-    place: str,
-    count: int,
-    before: meter.Used,
-    begin: meter.Used,
-    end: meter.Used,
-    after: meter.Used,
-) -> None:
-    def add(name: str, unit: str, value: float) -> None:
-        book.add(Key("soak", PLAIN, f"{name}, {place}"), unit, way, value)
+def _grown(book: Book, way: Way, place: str, half: int, seen: dict[str, meter.Used]) -> None:
+    """What one place of a way has used: before all, with outbound, and inbound connections, at the end, after."""
+    before, out, begin, end, after = seen.values()
 
-    add("memory of a connection", "KiB", (begin.memory - before.memory) / count)
-    add("memory more at the end than at its begin", "MiB", (end.memory - begin.memory) / 1024)
-    add("memory after it", "MiB", after.memory / 1024)
-    add("descriptors more than at its begin", "", end.descriptors - begin.descriptors)
-    add("threads more than at its begin", "", end.threads - begin.threads)
-    add("threads for all connections", "", begin.threads - before.threads)
-    add("processor", "s", end.cpu - begin.cpu)
+    def add(name: str, unit: str, value: float) -> None:
+        book.add(Key("soak", PLAIN, f"{name}, {place}"), unit, way.name, value)
+
+    add(work.of_a_connection("outbound"), "KiB", (out.memory - before.memory) / half)
+    if way.inbound:
+        add(work.of_a_connection("inbound"), "KiB", (begin.memory - out.memory) / half)
+    add(work.MORE_THREADS, "", begin.threads - before.threads)
+    add("memory that it grew by meanwhile", "MiB", (end.memory - begin.memory) / 1024)
+    add("descriptors that it grew by meanwhile", "", end.descriptors - begin.descriptors)
+    add("threads that it grew by meanwhile", "", end.threads - begin.threads)
+    add("processor meanwhile", "s", end.cpu - begin.cpu)
+    add("descriptors left", "", after.descriptors - before.descriptors)
+    add(work.AFTER, "MiB", after.memory / 1024)

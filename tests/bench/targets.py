@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from .figures import OURS, PLAIN, THEIRS, Key, Spread, shown
 from .work import (
+    AFTER,
     CACHED,
     CONNECT,
     CONNECT_P99,
     FRESH,
+    MORE_THREADS,
     ROUND_TRIP,
     bulk,
     during,
     look_up,
     look_ups,
+    of_a_connection,
     requests,
 )
 
@@ -88,9 +91,10 @@ def _bytes() -> Iterable[Goal]:
 
 def _alone() -> Iterable[Goal]:
     """What has no peer in the run."""
-    yield Goal(Key("soak", PLAIN, "memory of a connection, laptop"), most=100, against="")
-    yield Goal(Key("soak", PLAIN, "threads more than at its begin, laptop"), most=0, against="")
-    yield Goal(Key("soak", PLAIN, "memory after it, laptop"), most=80, against="")
+    for direction in ("outbound", "inbound"):
+        yield Goal(Key("soak", PLAIN, f"{of_a_connection(direction)}, laptop"), most=100, against="")
+    yield Goal(Key("soak", PLAIN, f"{MORE_THREADS}, laptop"), most=0, against="")
+    yield Goal(Key("soak", PLAIN, f"{AFTER}, laptop"), most=80, against="")
     yield Goal(Key("idle", PLAIN, "memory, laptop"), most=80, against="")
     yield Goal(Key("dns", PLAIN, look_up(CACHED)), most=0.4, against="")
     yield Goal(Key("dns", PLAIN, look_up(FRESH)), most=3, against="")

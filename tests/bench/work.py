@@ -12,6 +12,8 @@ ROUND_TRIP = "round trip, 100 bytes, p50"
 ROUND_TRIP_P99 = "round trip, 100 bytes, p99"
 CONNECT = "connection + first byte, p50"
 CONNECT_P99 = "connection + first byte, p99"
+MORE_THREADS = "threads for all connections"
+AFTER = "memory after it"
 CACHED, FRESH = "a name asked before", "a new name each time"
 
 
@@ -38,6 +40,11 @@ def look_up(which: str) -> str:
 def look_ups(which: str) -> str:
     """Many at once."""
     return f"DNS look-ups/s, {which}"
+
+
+def of_a_connection(direction: str) -> str:
+    """What an open connection takes."""
+    return f"memory of a connection, {direction}"
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,14 @@ def test_a_run_replaces_the_figures_that_it_measured_and_keeps_the_others(tmp_pa
     assert both.figures[other] == Figure("MiB", {"bridge": [60.0]}, "monday", "1")
 
 
-def test_a_failure_is_forgotten_when_its_part_is_measured_again() -> None:
+def test_a_failure_is_forgotten_when_its_figure_is_measured_again(tmp_path: Path) -> None:
     first, second = Book(), Book()
-    first.failed(KEY, "ssh", "refused")
-    first.failed(Key("soak", "0 ms", "2000 connections"), "ssh", "reset")
+    first.failed(KEY, "/s", "ssh", "refused")
+    first.failed(Key("cost, inbound", "0 ms", "processor"), "s", "ssh", "reset")
+    first.save(tmp_path / "kept.json")
     second.add(KEY, "/s", "ssh", 1.0)
-    assert second.after(first).failures == ["soak, 0 ms, 2000 connections, ssh: reset"]
+    [failure] = second.after(Book.load(tmp_path / "kept.json")).failures
+    assert str(failure) == "cost, inbound, 0 ms, processor, ssh: reset"
 
 
 def test_nothing_is_kept_before_the_first_run(tmp_path: Path) -> None:
