@@ -76,6 +76,10 @@ Mount = Annotated[
     Mounting,
     typer.Option("--mount", help="The pod's volumes, at their paths: mounted (small ones copied), copied, or not."),
 ]
+MountAt = Annotated[
+    Path | None,
+    typer.Option("--mount-at", metavar="DIR", help="Have copies of the volumes below DIR as well, for an IDE."),
+]
 CopyLimit = Annotated[
     str | None,
     typer.Option("--copy-limit", metavar="SIZE", help="Copy volumes up to this without asking (100Mi)."),
@@ -126,6 +130,7 @@ class SessionOptions:
     keep_original: KeepOriginal = False
     fallback: Fallback = False
     mount: Mount = Mounting.LIVE
+    mount_at: MountAt = None
     copy_limit: CopyLimit = None
     takeover: Takeover = False
     allow_takeover: AllowTakeover = False
@@ -155,6 +160,7 @@ class SessionOptions:
             keep_original=self.keep_original,
             fallback=self.fallback,
             mount=MountMode(self.mount),
+            mount_at=self.mount_at,
             copy_limit=config.copy_limit if self.copy_limit is None else parse_size(self.copy_limit, "--copy-limit"),
             takeover=self.takeover,
             allow_takeover=self.allow_takeover,

@@ -80,10 +80,16 @@ class SessionIdentity:
             "BRIDGE_NAMESPACE": self.namespace,
             "BRIDGE_CONTEXT": self.context,
             "BRIDGE_TARGET": self.target,
-            "BRIDGE_ROOT": self.root if self.mounts else "",
-            "BRIDGE_MOUNTS": ":".join(self.mounts),
         }
-        return {name.encode(): value.encode() for name, value in named.items() if value}
+        return _named(named) | self.whereabouts()
+
+    def whereabouts(self) -> Environment:
+        """Return those of them that say where the pod's files are, which are in --env-file, too."""
+        return _named({"BRIDGE_ROOT": self.root if self.mounts else "", "BRIDGE_MOUNTS": ":".join(self.mounts)})
+
+
+def _named(values: Mapping[str, str]) -> Environment:
+    return {name.encode(): value.encode(errors="surrogateescape") for name, value in values.items() if value}
 
 
 def parse_environ(data: bytes) -> Environment:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bridge.laptop.sandbox import Sandbox
     from bridge.session.answering import Answering
     from bridge.session.narrator import Narrator
+    from bridge.session.outside import Outside
     from bridge.session.request import RunRequest
     from bridge.session.signals import Signals
     from bridge.session.swap import Means, Swap
@@ -69,6 +70,8 @@ class Around:
     signals: Signals
     box: Sandbox
     loop: EventLoop
+    outside: Outside | None = None
+    """Where the pod's files are for programs outside of the sandbox, if anywhere."""
 
 
 class Action:
@@ -112,6 +115,7 @@ class Action:
             mode=self._request.mount,
             limit=self._request.copy_limit,
             ask=ask_at_terminal,
+            outside=around.outside,
         )
         self._upkeep = Upkeep(
             self._cluster,
@@ -201,7 +205,7 @@ class Action:
 
     def _start(self, report: Report, of_image: bytes | None) -> None:
         variables = cluster_environment(report.environ, of_image, os.environb)
-        write_environment(self._request, variables, self._narrator)
+        write_environment(self._request, variables | self._identity().whereabouts(), self._narrator)
         environment = process_environment(os.environb, report.environ, of_image, self._identity())
         self._door.open(report.environ, of_image)
         self._answering.begin(environment)
@@ -330,6 +334,7 @@ class Action:
             context=self._cluster.context,
             target=plan.target,
             mounts=self._volumes.paths,
+            root=self._volumes.root,
         )
 
     @contextmanager

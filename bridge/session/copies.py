@@ -54,8 +54,9 @@ class Copy:
     """One volume (or file of one) at ``remote`` in the pod, copied to ``local``, which is not there yet."""
 
     def __init__(self, remote: str, local: Path, *, writable: bool = False) -> None:
+        self.path = remote
+        self.local = local
         self._remote = os.fsencode(remote)
-        self._local = local
         self._fetch = Fetch(write=0o200 if writable else 0)
         self._data: bytes | None = None
 
@@ -70,13 +71,13 @@ class Copy:
             copied = Copied()
             self._data = await current_data(sftp, self._remote)
             try:
-                await self._fetch.any(sftp, self._remote, attributes, self._local, copied)
+                await self._fetch.any(sftp, self._remote, attributes, self.local, copied)
                 if await current_data(sftp, self._remote) == self._data:
                     return copied
             except FileNotFoundError:
                 if self._data is None:
                     raise
-            remove(self._local)
+            remove(self.local)
         raise Torn(os.fsdecode(self._remote))
 
     async def renew(self, sftp: Sftp) -> bool:
@@ -84,7 +85,7 @@ class Copy:
         data = await current_data(sftp, self._remote)
         if data is None or data == self._data:
             return False
-        new = self._local / os.fsdecode(data)
+        new = self.local / os.fsdecode(data)
         remove(new)
         try:
             links = await self._fetched(sftp, data, new)
@@ -111,17 +112,17 @@ class Copy:
 
     def _turn_to(self, data: bytes, links: dict[str, str]) -> None:
         old, self._data = self._data, data
-        turning = self._local / "..data_tmp"
+        turning = self.local / "..data_tmp"
         turning.unlink(missing_ok=True)
         turning.symlink_to(os.fsdecode(data))
-        turning.rename(self._local / os.fsdecode(DATA))
-        there = {each.name for each in self._local.iterdir() if each.is_symlink()} - {os.fsdecode(DATA)}
+        turning.rename(self.local / os.fsdecode(DATA))
+        there = {each.name for each in self.local.iterdir() if each.is_symlink()} - {os.fsdecode(DATA)}
         for name in links.keys() - there:
-            (self._local / name).symlink_to(links[name])
+            (self.local / name).symlink_to(links[name])
         for name in there - links.keys():
-            (self._local / name).unlink()
+            (self.local / name).unlink()
         if old is not None:
-            remove(self._local / os.fsdecode(old))
+            remove(self.local / os.fsdecode(old))
 
 
 class Fetch:

@@ -53,6 +53,8 @@ class RunRequest:
     fallback: bool = False
     """One replica of the original stays, and answers what the process does not within ``hold``."""
     mount: MountMode = MountMode.LIVE
+    mount_at: Path | None = None
+    """Where the volumes are copied to for programs outside of the sandbox, too."""
     copy_limit: int = 100 * 1024 * 1024
     """Bytes that a volume may hold to be copied without a question."""
     takeover: bool = False

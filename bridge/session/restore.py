@@ -15,6 +15,7 @@ from bridge.session import traffic
 from bridge.session.changes import PATIENCE, Target, remove_objects, wait_until_back
 from bridge.session.claims import release_lease
 from bridge.session.housekeeping import clear_up
+from bridge.session.outside import clear_up as clear_up_outside
 from bridge.session.sessions import Found, Life, find_sessions
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
@@ -37,6 +38,7 @@ def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
                 put_back(cluster, each, narrator, signals, timeout=request.timeout)
                 this_laptops_store().remove(each.session)
         clear_up(cluster)
+        clear_up_outside()
         spared = [each for each in found if each not in wanted]
         return [
             *(f"restored {each}" for each in wanted),

@@ -29,6 +29,8 @@ from bridge.plan.protection import Protection
 from bridge.session.examine import examine, original_environment
 from bridge.session.housekeeping import clear_up
 from bridge.session.intend import Credentials, intend
+from bridge.session.outside import clear_up as clear_up_outside
+from bridge.session.outside import outside
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
 from bridge.session.watching import watched
@@ -48,7 +50,8 @@ def run(request: RunRequest, narrator: Narrator) -> int:
     if request.command:
         check_command(request.command, os.environ, str(Path.cwd()))
     where = request.where
-    with Signals() as signals, sandbox() as box, EventLoop() as loop:
+    clear_up_outside()
+    with Signals() as signals, outside(request.mount_at) as at, sandbox() as box, EventLoop() as loop:
         loop.call(_import_action)
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
             with signals.interruptible():
@@ -58,7 +61,7 @@ def run(request: RunRequest, narrator: Narrator) -> int:
             from bridge.session.act import Around
             from bridge.session.swap import Means
 
-            around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop)
+            around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop, outside=at)
             means = Means(
                 request=request, cluster=cluster, narrator=narrator, signals=signals, store=this_laptops_store()
             )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from bridge.laptop.sandbox import Sandbox
     from bridge.session.narrator import Narrator
+    from bridge.session.outside import Outside
     from bridge.tunnel.line import Line
     from bridge.tunnel.loop import EventLoop
     from bridge.tunnel.sftp import Sftp
@@ -75,14 +76,19 @@ class Volumes:
         mode: MountMode,
         limit: int,
         ask: Callable[[str], bool | None],
+        outside: Outside | None = None,
     ) -> None:
         self._box, self._loop, self._line, self._narrator = box, loop, line, narrator
         self._mode, self._limit, self._ask = mode, limit, ask
+        self._outside = outside
         self._copies: dict[str, Copy] = {}
+        self._copies_outside: dict[str, Copy] = {}
         self._live: dict[str, bool] = {}  # path -> whether read-only
         self._served: list[asyncio.BaseTransport] = []
         self.paths: tuple[str, ...] = ()
         """The mount paths that are there."""
+        self.root = str(outside.directory) if outside else "/"
+        """The folder in which these paths are."""
 
     # ---- the main thread ------------------------------------------------------------------------------------------
     def show(self, mounts: Sequence[Mount], connection: Connection) -> None:
@@ -90,20 +96,27 @@ class Volumes:
         if self._mode is MountMode.OFF or not mounts:
             return
         shown = shown_mounts(mounts, keep=[str(Path.home()), str(Path.cwd())])
-        for note in shown.notes:
-            self._narrator.note(note)
-        if not shown.mounts:
+        if not self._outside:
+            for note in shown.notes:
+                self._narrator.note(note)
+        wanted = sorted(mounts, key=lambda each: each.path.count("/")) if self._outside else shown.mounts
+        if not wanted:
             return
         self._narrator.doing("fetching the pod's files")
-        found = self._loop.run(self._look(shown.mounts, connection))
+        found = self._loop.run(self._look(wanted, connection))
         self._check_sizes(found)
-        self._loop.run(self._copy([each for each in found if each.copied], connection))
-        for each in found:
+        inside = [each for each in found if each.mount in shown.mounts]
+        self._loop.run(self._copy(inside, found, connection))
+        for each in inside:
             self._appear(each, connection)
-        self.paths = tuple(each.mount.path for each in found if each.mount.path in {*self._copies, *self._live})
+        if self._outside:
+            self._appear_outside(self._outside, found)
+        there = self._copies_outside if self._outside else {*self._copies, *self._live}
+        self.paths = tuple(each.mount.path for each in found if each.mount.path in there)
         if self.paths:
-            self._narrator.done(f"the pod's files are at {', '.join(self.paths)}")
-        if any(copy.follows for copy in self._copies.values()):
+            at = f", and below {self.root}" if self._outside else ""
+            self._narrator.done(f"the pod's files are at {', '.join(self.paths)}{at}")
+        if any(copy.follows for copy in self._all_copies()):
             self._loop.submit(self._follow())
 
     def shown_anew(self, connection: Connection) -> None:
@@ -141,6 +154,24 @@ class Volumes:
             self._live.pop(path, None)
             self._narrator.warn(f"the volume at {path} is not shown: {error.message}. {error.hint}")
 
+    def _appear_outside(self, outside: Outside, found: Sequence[Found]) -> None:
+        for each in found:
+            path = each.mount.path
+            copy = self._copies_outside.pop(path)
+            if not copy.local.exists():
+                continue  # it is said why
+            try:
+                outside.link(path, copy.local)
+                self._copies_outside[path] = copy
+            except OSError as error:
+                self._narrator.warn(f"the volume at {path} is not in {outside.directory}: {error.strerror or error}")
+        once = [each.mount.path for each in found if not each.copied]
+        if once:
+            self._narrator.note(
+                f"in {outside.directory}, what is at {', '.join(once)} is a copy of now; programs in the sandbox "
+                "(bridge exec) have it live"
+            )
+
     # ---- the event loop -------------------------------------------------------------------------------------------
     async def moved(self, connection: Connection) -> None:
         """Mount anew what is mounted, over another connection."""
@@ -174,23 +205,26 @@ class Volumes:
             if live and (reason := self._box.live_unsupported()):
                 self._narrator.warn(f"the volume at {mount.path} is copied once, not mounted: {reason}")
                 live = False
-            size = 0 if live or kubelets else await size_of(sftp, remote, attributes)
+            size = 0 if kubelets or (live and not self._outside) else await size_of(sftp, remote, attributes)
         except OSError as error:
             self._narrator.warn(f"the volume at {mount.path} can't be read in the pod: {error.strerror or error}")
             return None
         return Found(mount, copied=not live, writable=not mount.read_only and not kubelets, size=size)
 
-    async def _copy(self, found: Sequence[Found], connection: Connection) -> None:
+    async def _copy(self, inside: Sequence[Found], outside: Sequence[Found], connection: Connection) -> None:
         store = Path(f"/proc/self/fd/{self._box.store()}")
+        for each in inside:
+            if each.copied:
+                self._copies[each.mount.path] = _new_copy(each, store / str(len(self._copies)))
+        if self._outside:
+            self._copies_outside = {each.mount.path: _new_copy(each, self._outside.place()) for each in outside}
         async with await open_sftp(connection) as sftp:
-            for each in found:
-                copy = Copy(each.mount.path, store / str(len(self._copies)), writable=each.writable)
-                self._copies[each.mount.path] = copy
-            await asyncio.gather(*(self._taken(sftp, each.mount.path) for each in found))
+            await asyncio.gather(*(self._taken(sftp, *each) for each in self._copies.items()))
+            await asyncio.gather(*(self._taken(sftp, *each) for each in self._copies_outside.items()))
 
-    async def _taken(self, sftp: Sftp, path: str) -> None:
+    async def _taken(self, sftp: Sftp, path: str, copy: Copy) -> None:
         try:
-            copied = await self._copies[path].take(sftp, await sftp.attributes(os.fsencode(path), follow=True))
+            copied = await copy.take(sftp, await sftp.attributes(os.fsencode(path), follow=True))
         except (OSError, Torn) as error:
             self._narrator.warn(f"the volume at {path} can't be copied: {error}")
             return
@@ -199,6 +233,9 @@ class Volumes:
             self._narrator.warn(
                 f"of the volume at {path} the proxy pod may not read {len(missed)} (the process neither): {names}"
             )
+
+    def _all_copies(self) -> list[Copy]:
+        return [*self._copies.values(), *self._copies_outside.values()]
 
     async def _follow(self) -> None:
         """Renew what the kubelet changes, over whichever connection stands, until this is cancelled."""
@@ -211,16 +248,20 @@ class Volumes:
             try:
                 if sftp is None or not sftp.usable:
                     sftp = await open_sftp(connection)
-                await asyncio.gather(*(self._renewed(sftp, *each) for each in self._copies.items()))
+                await asyncio.gather(*(self._renewed(sftp, each) for each in self._all_copies()))
             except OSError as error:
                 log.debug("the pod's files can't be looked at now: %s", error)
 
-    async def _renewed(self, sftp: Sftp, path: str, copy: Copy) -> None:
+    async def _renewed(self, sftp: Sftp, copy: Copy) -> None:
         if not copy.follows:
             return
         with suppress(Torn):
-            if await copy.renew(sftp):
-                self._narrator.done(f"{path} has changed in the cluster, and here")
+            if await copy.renew(sftp) and copy in self._copies.values():  # it is said once
+                self._narrator.done(f"{copy.path} has changed in the cluster, and here")
+
+
+def _new_copy(found: Found, local: Path) -> Copy:
+    return Copy(found.mount.path, local, writable=found.writable)
 
 
 def in_words(size: int) -> str:

@@ -1,6 +1,6 @@
 """The watchdog's own program: ``python -m bridge.session.watchdog PID STARTED``, its input a pipe from that bridge.
 
-    the pipe ends                       bridge has ended, however
+    the pipe ends                       bridge has ended, however; what --mount-at has left is removed
     no record of it is on the disk      it has put everything back itself: nothing to do
     there is one                        put back what it says, tried again until it is done
 
@@ -23,8 +23,10 @@ def main(pid: int, started: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 1024):
         pass
+    from bridge.session.outside import clear_up
     from bridge.session.store import this_laptops_store
 
+    clear_up()
     left = [each for each in this_laptops_store().sessions() if (each.pid, each.started) == (pid, started)]
     if left:
         from bridge.session.aftermath import restore_left

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,6 +136,32 @@ def test_the_pods_files_are_here_as_they_are_there(
         assert "red" in inside("cat", "/etc/config/app.yaml")
         assert session.end() == 0
     assert spec_of(kubectl) == before
+
+
+def test_the_files_are_outside_of_the_sandbox_too_and_gone_after_a_crash(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str, with_volumes: object
+) -> None:
+    kubectl("exec", "beside", "--", "sh", "-c", "echo 1 > /data/file; chmod 600 /data/file; echo 2 > /data/other")
+    there = kubectl("exec", "deploy/web", "--", "sh", "-c", SUMS % "/etc/config /etc/secret /etc/one/app.yaml")
+    folder = laptop.run(["mktemp", "-d"]).stdout.strip()
+    pod = f"{folder}/pod"
+    options = ["--mount-at", pod, "--env-file", f"{folder}/env", "-s", "web"]
+    with bridge(laptop, shop, *options, "--", "python", SERVER, "8080") as session:
+        session.swapped()
+        assert f"BRIDGE_ROOT='{pod}'" in laptop.run(["cat", f"{folder}/env"]).stdout
+        here = laptop.run(["sh", "-c", SUMS % f"{pod}/etc/config {pod}/etc/secret {pod}/etc/one/app.yaml"]).stdout
+        assert here.replace(pod, "") == there
+        assert laptop.run(["cat", f"{pod}/data/other"]).stdout == "2\n"
+        assert "a copy of now" in session.err.text
+        assert re.search("of the volume at /data the proxy pod may not read 1.*: /data/file", session.err.text)
+        # In memory, and the user's alone, from the folder that the links lead to on.
+        secret = laptop.run(["realpath", f"{pod}/etc/secret"]).stdout.strip()
+        assert laptop.run(["stat", "-f", "-c", "%T", secret]).stdout == "tmpfs\n"
+        assert laptop.run(["stat", "-c", "%a", str(PurePath(secret).parent)]).stdout == "700\n"
+        assert laptop.run(["stat", "-L", "-c", "%a", f"{secret}/password"]).stdout == "600\n"
+        session.kill()
+        eventually(lambda: laptop.run(["ls", folder, secret]).stdout, f"{folder}:\nenv\n", timeout=30)
+    kubectl.rollout("deployment/web")
 
 
 def without(path: str, sums: str) -> str:
