@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 LINKS = {"0": PLAIN, "20": "20 ms", "80": "80 ms", "loss": "1 % loss"}
 """Links as they are asked for, and as they are shown: round trips."""
+LONGER = 2
+"""A copy over a slow link goes on for so many times as long: TCP's window opens by round trips."""
 _SLOW: dict[str, dict[str, float]] = {"0": {}, "20": {"delay": 10}, "80": {"delay": 40}, "loss": {"loss": 1}}
 
 
@@ -88,8 +90,9 @@ def _over_links(stage: Stage, options: Options, book: Book, part: str, ends: dic
 def _in_turn(options: Options, book: Book, where: tuple[str, str], measure: Measure, ends: dict[str, End]) -> None:
     """A B A B: all rounds of one measure."""
     print(f"  {', '.join(where)}: {measure.figures[0][0]}", flush=True)
+    seconds = options.seconds * (LONGER if measure.is_bulk and where[1] != PLAIN else 1)
     for way, end in turns(ends, options.rounds):
-        task = {"seconds": options.seconds, "address": end.address, **measure.task}
+        task = {"seconds": seconds, "address": end.address, **measure.task}
         _note(book, where, measure, way, lambda task=task, end=end: end.agent.do(task))
 
 

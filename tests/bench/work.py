@@ -5,7 +5,7 @@ Names and units of figures are spelled here and nowhere else; `targets` asks for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 ROUND_TRIP = "round trip, 100 bytes, p50"
@@ -52,7 +52,12 @@ class Measure:
     """One task, and the figures in its answer: name, unit, field."""
 
     task: dict[str, Any]
-    figures: tuple[tuple[str, str, str], ...] = field(default=())
+    figures: tuple[tuple[str, str, str], ...]
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it copies as much as it can."""
+        return self.task["op"] in ("down", "up")
 
 
 def through(connections: tuple[int, ...]) -> list[Measure]:
