@@ -162,7 +162,7 @@ class Sandbox:
         so that what is written at its end gets through: it is to be served until then.
 
         Called again for a path, as for a new tunnel, the former mount ends, with errors for who has files open in it,
-        and what was bound in it goes too: to be bound again, once the SFTP server is asked.
+        and what was bound in it goes too: to be bound again, if the pod's own is not as good.
         Raises SandboxError; see ``live_unsupported``.
         """
         self.ready()

@@ -139,7 +139,7 @@ class Volumes:
         path = found.mount.path
         try:
             if path in self._copies:
-                bind = Bind(path, str(list(self._copies).index(path)), read_only=found.mount.read_only)
+                bind = Bind(path, self._copies[path].local.name, read_only=found.mount.read_only)
                 for folder in self._box.bind([bind]):
                     self._narrator.note(
                         f"to show {path}, {folder} is covered in the sandbox: files that are newly made right in it "

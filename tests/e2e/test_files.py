@@ -44,18 +44,19 @@ def volumes(namespace: str) -> list[dict[str, Any]]:
         {"name": "config", "mountPath": "/etc/one/app.yaml", "subPath": "app.yaml"},
         {"name": "scratch", "mountPath": "/srv/scratch"},
         {"name": "data", "mountPath": "/data"},
+        {"name": "secret", "mountPath": "/data/within"},
     ]
     shell = {"image": "bridge.local/debug:1", "command": ["sh", "-c", "trap exit TERM; sleep 100000 & wait"]}
     opened = {**shell, "name": "open", "command": ["chmod", "777", "/data"], "securityContext": {"runAsUser": 0}}
     target = deployment(
         container={**shell, "volumeMounts": mounts, "readinessProbe": None},
         volumes=[{"name": name, **source} for name, source in sources.items()],
-        initContainers=[{**opened, "volumeMounts": mounts[-1:]}],
+        initContainers=[{**opened, "volumeMounts": mounts[-2:-1]}],
         securityContext={"runAsUser": 1000, "fsGroup": 1000},
     )
     beside = client("beside")
     beside["spec"]["volumes"] = [{"name": "data", **sources["data"]}]
-    beside["spec"]["containers"][0]["volumeMounts"] = mounts[-1:]
+    beside["spec"]["containers"][0]["volumeMounts"] = mounts[-2:-1]
     size = {"resources": {"requests": {"storage": "1Mi"}}, "capacity": {"storage": "1Mi"}}
     claim = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": namespace}
     place = {"hostPath": {"path": f"/tmp/{namespace}", "type": "DirectoryOrCreate"}}
@@ -134,6 +135,7 @@ def test_the_pods_files_are_here_as_they_are_there(
         session.err.wait_for(r"connected again to bridge-web", 40)
         assert inside("sha256sum", "/data/copied").split()[0] == sums[0]
         assert "red" in inside("cat", "/etc/config/app.yaml")
+        assert inside("cat", "/data/within/password") == "x"
         assert session.end() == 0
     assert spec_of(kubectl) == before
 
