@@ -56,6 +56,12 @@ Hold = Annotated[
     float | None,
     typer.Option("--hold", metavar="S", min=0, help="Let connections wait S s for a process that restarts (10)."),
 ]
+ReadyWhen = Annotated[
+    str | None,
+    typer.Option(
+        "--probe", metavar="PROBE", help="When the pod is Ready: port (something accepts), process, http:PATH[@PORT]."
+    ),
+]
 KeepOriginal = Annotated[
     bool, typer.Option("--keep-original", help="Swap the traffic only; the original keeps running.")
 ]
@@ -127,6 +133,7 @@ class SessionOptions:
     run_init_containers: RunInitContainers = False
     grace: Grace = None
     hold: Hold = None
+    probe: ReadyWhen = None
     keep_original: KeepOriginal = False
     fallback: Fallback = False
     mount: Mount = Mounting.LIVE
@@ -141,6 +148,7 @@ class SessionOptions:
         """Put together what is asked for; what was not given is as configured."""
         from bridge.config import Config, parse_size
         from bridge.plan.ports import Expose
+        from bridge.plan.probe import Probe
         from bridge.plan.target import TargetSpec
         from bridge.session.request import MountMode, RunRequest
 
@@ -157,6 +165,7 @@ class SessionOptions:
             run_init_containers=self.run_init_containers,
             grace=config.grace if self.grace is None else self.grace,
             hold=config.hold if self.hold is None else self.hold,
+            probe=Probe() if self.probe is None else Probe.parse(self.probe),
             keep_original=self.keep_original,
             fallback=self.fallback,
             mount=MountMode(self.mount),

@@ -104,7 +104,7 @@ class Action:
             outside=not self._answering.own,
             narrator=self._narrator,
         )
-        self._readiness = Readiness(self._joined.servers, self._wanted, self._inbox)
+        self._readiness = Readiness(self._request.probe, self._joined.servers, self._wanted, self._inbox)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
         self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
         self._volumes = Volumes(

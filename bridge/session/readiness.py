@@ -1,6 +1,7 @@
 """The kubelet's readiness probe, answered end to end: keeper -> tunnel -> here, where the process is in sight.
 
-A probe is held until the process accepts, so the pod turns Ready at that moment, not at the next probe.
+A probe is held until the process is ready by the session's rule (``plan.probe``), so the pod turns Ready at that
+moment, not at the next probe.
 """
 
 from __future__ import annotations
@@ -8,30 +9,37 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from bridge.plan.probe import Rule
 from bridge.session.inbox import Ready
+from bridge.session.probing import HttpProbe
 
 if TYPE_CHECKING:
     from bridge.laptop.servers import Servers
+    from bridge.plan.probe import Probe
     from bridge.session.inbox import Inbox
     from bridge.session.wanted import Wanted
 
 ANSWER_WITHIN = 7.0
-"""Seconds that a probe is held for a process that does not accept yet; the keeper gives up after 8."""
+"""Seconds that a probe is held for a process that is not ready yet; the keeper gives up after 8."""
 LOOK_EVERY = 0.02
 """Seconds: the kernel tells nobody when a socket begins to listen."""
+ASK_EVERY = 0.5
+"""Seconds between two questions to a process that refuses, or says that it is not well."""
 
 
 class Readiness:
-    """Whether the process accepts on one of the ports that the cluster sends to; on the event loop.
+    """Whether the process is ready, by the rule; on the event loop.
 
-    One of them, not all: a debugged service seldom opens its metrics port, too. A target without ports is ready as soon
-    as there is a process.
+    `port` means one of the ports that the cluster sends to, not all: a debugged service seldom opens its metrics port,
+    too. A target without ports is ready as soon as there is a process.
     """
 
-    def __init__(self, servers: Servers, wanted: Wanted, inbox: Inbox) -> None:
+    def __init__(self, probe: Probe, servers: Servers, wanted: Wanted, inbox: Inbox) -> None:
+        self._probe = probe
         self._servers = servers
         self._wanted = wanted
         self._inbox = inbox
+        self._http = HttpProbe(servers, probe.path)
         self._over = False
         self._started = asyncio.Event()
 
@@ -48,17 +56,25 @@ class Readiness:
         """Answer one probe; the session's main thread learns of a yes, too."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self._accepting()
+                await self._started.wait()
+                await self._ready()
         except TimeoutError:
             return False
         self._inbox.put(Ready())
         return True
 
-    async def _accepting(self) -> None:
-        await self._started.wait()
-        while not self._is_accepting():  # noqa: ASYNC110  # nobody tells: LOOK_EVERY
-            await asyncio.sleep(LOOK_EVERY)
+    async def _ready(self) -> None:
+        pause = ASK_EVERY if self._probe.rule is Rule.HTTP else LOOK_EVERY
+        while not (self._over or await self._is_ready()):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(pause)
 
-    def _is_accepting(self) -> bool:
-        wanted = self._wanted.ports
-        return self._over or not wanted or not wanted.isdisjoint(self._servers.ports())
+    async def _is_ready(self) -> bool:
+        match self._probe.rule:
+            case Rule.PROCESS:
+                return True
+            case Rule.PORT:
+                wanted = self._wanted.ports
+                return not wanted or not wanted.isdisjoint(self._servers.ports())
+            case Rule.HTTP:
+                port = self._probe.port or next((each.laptop for each in self._wanted.maps), None)
+                return port is None or await self._http.is_alive(port)

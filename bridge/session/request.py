@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bridge.plan.probe import Probe
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -48,6 +50,8 @@ class RunRequest:
     """Seconds without this laptop after which the keeper puts the original back."""
     hold: float = 10.0
     """Seconds that a connection waits for a process that does not accept."""
+    probe: Probe = field(default_factory=Probe)
+    """By which rule the proxy pod is Ready."""
     keep_original: bool = False
     """Only the traffic is swapped; the original keeps running."""
     fallback: bool = False

@@ -26,8 +26,18 @@ import os, signal, time; signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"
 os.write(1, b"a job of %d" % 1); time.sleep(100)"""
 
 
+def probed(kubectl: Kubectl, session: str) -> str:
+    """What the kubelet's readiness probe of the session's proxy pod gets now."""
+    (pod,) = kubectl.json("get", "pods", "-l", f"bridge.internal/session={session}")["items"]
+    (container,) = pod["spec"]["containers"]
+    probe = container["readinessProbe"]["httpGet"]
+    url = f"http://{pod['status']['podIP']}:{probe['port']}{probe['path']}"
+    return ask(kubectl, url, "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}")
+
+
 def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
-    with bridge(laptop, shop, "-s", "web", "--", "python", SERVER, "8080") as session:
+    words = ["-s", "web", "--probe", "http:/healthz", "--", "python", SERVER, "8080"]
+    with bridge(laptop, shop, *words) as session:
         session.swapped()
         # The cluster's names and Services, its environment over the caller's own, and the caller's place.
         script = "echo $WEB_SERVICE_PORT $MINE; pwd; umask; id -u; curl -s --max-time 5 http://web; cat; exit 7"
@@ -44,6 +54,12 @@ def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, 
         assert none.returncode == 3
         assert "this laptop has no session of nobody" in none.stderr
         assert "deployment/web" in none.stderr
+
+        assert probed(kubectl, name) == "200"
+        process = session.served_by().rpartition("=")[2]
+        laptop.run(["kill", "-STOP", process], check=True)
+        assert probed(kubectl, name) == "200"  # as a debugger holds it: it takes the request, and does not answer
+        laptop.run(["kill", "-CONT", process], check=True)
 
         with in_terminal(laptop, "exec", name, "--", "bash", "--norc", "--noediting", "-i") as (terminal, shell):
             terminal.type("PS1='rea''dy> '\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bridge import __version__
 from bridge.cli.app import app
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.ports import Expose
+from bridge.plan.probe import Probe, Rule
 from bridge.plan.target import TargetSpec
 from bridge.session.request import ClusterChoice, RestoreRequest, RunRequest
 
@@ -90,6 +92,7 @@ def test_each_flag_reaches_the_request(asked: Callable[..., Any]) -> None:
     words = (
         "--swap deploy/web:app -e 8080 --expose 9090:90 --context kind -n shop --kubeconfig /k --env-file e "
         "--env-json j --image other:1 --run-init-containers --grace 12 --hold 0 --keep-original --fallback "
+        "--probe http:/healthz "
         "--takeover --allow-takeover --timeout 5 -- python app.py --fallback"
     )
     assert request(asked, *words.split()) == RunRequest(
@@ -104,11 +107,19 @@ def test_each_flag_reaches_the_request(asked: Callable[..., Any]) -> None:
         run_init_containers=True,
         grace=12.0,
         hold=0.0,
+        probe=Probe(Rule.HTTP, "/healthz"),
         keep_original=True,
         fallback=True,
         takeover=True,
         allow_takeover=True,
     )
+
+
+def test_up_has_the_same_flags_and_no_command(asked: Callable[..., Any]) -> None:
+    words = ["--swap", "web", "-e", "8000:8080", "--probe", "process", "--hold", "0", "--allow-takeover"]
+    (of_up, _), _, _ = asked("up", *words, code=7)
+    assert of_up == replace(request(asked, *words, "x"), command=())
+    assert invoke("up", "x").exit_code == 2
 
 
 def test_flags_after_the_command_are_the_commands(asked: Callable[..., Any]) -> None:
@@ -135,6 +146,7 @@ def test_what_can_not_be_meant_is_refused_before_anything(words: str) -> None:
 
 def test_a_name_that_is_none_is_told_with_its_own_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke("run", "--swap", "svc/web", "x").exit_code == 3
+    assert invoke("up", "--probe", "tcp").exit_code == 2
 
 
 def test_restore_passes_on_what_is_to_be_restored(asked: Callable[..., Any]) -> None:
