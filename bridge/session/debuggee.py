@@ -64,9 +64,22 @@ def options_before(original: "list[str]") -> "list[str]":
 
 
 def find_bridge() -> "str | None":
-    """Find bridge; an IDE that the desktop has started may have a shorter PATH than a shell."""
-    likely = [os.environ.get("BRIDGE"), "bridge", "~/.local/bin/bridge", str(Path(sys.executable).with_name("bridge"))]
-    return next(filter(None, (shutil.which(str(Path(each).expanduser())) for each in likely if each)), None)
+    """Find bridge; an IDE that the desktop has started may have a shorter PATH than a shell.
+
+    iproute2 has a program of that name, too. Ours is a script, as pip, pipx and uv install it.
+    """
+    if "BRIDGE" in os.environ:
+        return shutil.which(os.environ["BRIDGE"])
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    likely = [*folders, str(Path("~/.local/bin").expanduser()), str(Path(sys.executable).parent)]
+    found = (shutil.which("bridge", path=folder) for folder in likely if folder)
+    return next((path for path in found if path and is_script(path)), None)
+
+
+def is_script(path: str) -> bool:
+    """Whether a file names its interpreter."""
+    with Path(path).open("rb") as file:
+        return file.read(2) == b"#!"
 
 
 def without_python(environment: "dict[str, str]") -> "tuple[dict[str, str], list[str]]":
@@ -122,9 +135,11 @@ def wait_for_the_one_before(key: str) -> None:
     place = zlib.crc32(key.encode())
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-    except OSError:
+    except BlockingIOError:
         say("the session before puts everything back; this one begins after it ...")
         fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+    except OSError:  # a file system without locks: as above
+        return
 
 
 # ---- the parent, which the IDE knows --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pty
@@ -173,6 +174,18 @@ def test_bridge_is_found_beside_the_interpreter_at_home_or_where_it_is_said(runn
     for env in ({"HOME": f"{tmp_path}/home"}, {"BRIDGE": f"{at_home}/bridge"}):
         with started(runner, "--", "app.py", env=env) as it:
             assert it.tells()["argv"][-1] == "app.py"
+
+
+def test_the_bridge_of_iproute2_is_not_taken_for_ours(runner: Path, tmp_path: Path) -> None:
+    other = tmp_path / "sbin/bridge"
+    other.parent.mkdir()
+    shutil.copy("/bin/true", other)
+    with started(runner, "--", "app.py", env={"PATH": f"{other.parent}:{tmp_path}/bin"}) as it:
+        assert it.tells()["argv"][-1] == "app.py"
+
+
+def test_the_oldest_python_that_is_promised_can_read_it() -> None:
+    ast.parse(Path(debuggee.__file__).read_text(), feature_version=(3, 7))
 
 
 def test_options_without_an_end_are_refused(runner: Path) -> None:
