@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 from bridge.errors import BridgeError
 from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
+from bridge.plan.mounts import mounts_of
+from bridge.plan.objects import name_of
 from bridge.session.answering import NoProcess, OwnProcess
 from bridge.session.enter import Door
 from bridge.session.envfiles import write_environment
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.laptop.sandbox import Sandbox
+    from bridge.plan.objects import Object
     from bridge.session.answering import Answering
     from bridge.session.narrator import Narrator
     from bridge.session.outside import Outside
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from bridge.session.swap import Means, Swap
     from bridge.session.tie import Tie
     from bridge.tunnel.loop import EventLoop
+    from bridge.tunnel.ssh import Connection
     from bridge.wire.messages import Report
 
 KEEPER_ANSWERS = 10.0
@@ -150,13 +154,15 @@ class Action:
         """The tunnel, and the relays between laptop and pod."""
         self._narrator.doing(f"starting the proxy pod ({self._request.image})")
         with self._signals.interruptible():
-            tie = self._first_tie(self._swap)
+            pod, connection = self._reached(self._swap)
+            self._volumes.fetch(mounts_of(pod, self.container), connection)
+            tie = self._tie_to(pod, connection, self._swap)
         try:
             network = self._use(tie)
             self._loop.run(self._joined.open(network))
             self._narrator.done(f"connected to the proxy pod {tie.pod}")
             with self._signals.interruptible():
-                self._volumes.show(tie.keeper.report.mounts, tie.connection)
+                self._volumes.show(tie.connection)
             reached("connected")
             yield tie.keeper.report
         finally:
@@ -217,10 +223,12 @@ class Action:
         return OwnProcess(self._request.command, self._box, self._loop, self._inbox, self._narrator)
 
     # ---- the tie --------------------------------------------------------------------------------------------------
-    def _first_tie(self, swap: Swap) -> Tie:
+    def _reached(self, swap: Swap) -> tuple[Object, Connection]:
         deadline = time.monotonic() + self._request.timeout
-        pod, connection = reach(self._cluster, self._loop, swap.plan, swap.keys, self._narrator, deadline=deadline)
-        return self._loop.run(finish(pod, connection, self._ends(swap), within=KEEPER_ANSWERS))
+        return reach(self._cluster, self._loop, swap.plan, swap.keys, self._narrator, deadline=deadline)
+
+    def _tie_to(self, pod: Object, connection: Connection, swap: Swap) -> Tie:
+        return self._loop.run(finish(name_of(pod), connection, self._ends(swap), within=KEEPER_ANSWERS))
 
     def _use(self, tie: Tie) -> NetworkSettings:
         """Keep to this tie, and give the sandbox its pod's network; return that."""
@@ -279,7 +287,7 @@ class Action:
             self._loop.call(self._wanted.renew, self._swap.plan.ports)
             self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
-            tie = self._first_tie(self._swap)
+            tie = self._tie_to(*self._reached(self._swap), self._swap)
             self._loop.call(self._joined.moved, self._use(tie))
             self._volumes.shown_anew(tie.connection)
             if was_taken:  # else the process does not accept yet: `run` takes it when it does

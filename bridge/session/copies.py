@@ -1,13 +1,8 @@
 """Copies of the pod's files on the laptop, which follow what changes in the cluster.
 
-The kubelet writes a ConfigMap, a Secret, a token as
-
-    ..2026_11_24_10_00_00.123/app.yaml       the files
-    ..data -> ..2026_11_24_10_00_00.123      changed by one rename(2), so that nobody sees half an update
-    app.yaml -> ..data/app.yaml
-
-and a copy has the same folders and links, under the same names, and is changed in the same way: the new folder is there
-whole before ``..data`` points to it. Everything else is copied as it is, once.
+A copy of what the kubelet publishes (``tunnel.published``) has the same folders and links, under the same names, and is
+changed in the same way: the new folder is there whole before ``..data`` leads to it. Everything else is copied as it
+is, once.
 
 Files are the user's alone: of the permissions those of the owner are kept.
 """
@@ -20,23 +15,20 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+from bridge.tunnel.published import read_published, where_data_leads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.tunnel.published import Published
     from bridge.tunnel.sftp import Attributes, Sftp
 
 log = logging.getLogger(__name__)
 
-DATA = b"..data"
-_TRIES = 5
 AT_ONCE = 64
 """Files on the way at once: each has a file open here and in the pod."""
-
-
-class Torn(Exception):
-    """The kubelet changed the volume while it was being read."""
 
 
 @dataclass
@@ -58,7 +50,7 @@ class Copy:
         self.local = local
         self._remote = os.fsencode(remote)
         self._fetch = Fetch(write=0o200 if writable else 0)
-        self._data: bytes | None = None
+        self._data: str | None = None
 
     @property
     def follows(self) -> bool:
@@ -66,63 +58,50 @@ class Copy:
         return self._data is not None
 
     async def take(self, sftp: Sftp, attributes: Attributes) -> Copied:
-        """Copy all. ``attributes``: of ``remote``. OSError when the whole of it can't be read."""
-        for _ in range(_TRIES):
-            copied = Copied()
-            self._data = await current_data(sftp, self._remote)
-            try:
-                await self._fetch.any(sftp, self._remote, attributes, self.local, copied)
-                if await current_data(sftp, self._remote) == self._data:
-                    return copied
-            except FileNotFoundError:
-                if self._data is None:
-                    raise
-            remove(self.local)
-        raise Torn(os.fsdecode(self._remote))
+        """Copy all, as it is now. ``attributes``: of ``remote``. OSError when the whole of it can't be read."""
+        copied = Copied()
+        await self._fetch.any(sftp, self._remote, attributes, self.local, copied)
+        return copied
 
-    async def renew(self, sftp: Sftp) -> bool:
-        """Take up what the kubelet has changed; False when that is nothing. Torn, OSError: try again later."""
-        data = await current_data(sftp, self._remote)
-        if data is None or data == self._data:
-            return False
-        new = self.local / os.fsdecode(data)
-        remove(new)
-        try:
-            links = await self._fetched(sftp, data, new)
-        except BaseException:
-            remove(new)
-            raise
-        self._turn_to(data, links)
-        return True
+    def publish(self, published: Published) -> None:
+        """Have the copy be this, from one moment to the next, as the kubelet does it. Raises OSError."""
+        self.local.mkdir(mode=0o700, exist_ok=True)
+        if self._data != published.data:
+            remove(self.local / published.data)  # of an attempt that did not get to its end
+            self._write_files(self.local / published.data, published)
+            self._link("..data", published.data)
+            self._data = published.data
+        for name, target in published.links.items():
+            self._link(name, target)
+        for each in list(self.local.iterdir()):
+            if each.name not in {"..data", published.data, *published.links}:
+                remove(each)
 
-    async def _fetched(self, sftp: Sftp, data: bytes, new: Path) -> dict[str, str]:
-        """Copy the folder that ``..data`` points to now; return the links at the volume's top."""
-        await self._fetch.folder(sftp, os.path.join(self._remote, data), new, Copied())
-        links = await self._links(sftp)
-        if await current_data(sftp, self._remote) != data:
-            raise Torn(os.fsdecode(self._remote))
-        return links
+    async def renew(self, sftp: Sftp) -> Published | None:
+        """Take up what the kubelet has changed; None when that is nothing. Torn, OSError: try again later."""
+        data = await where_data_leads(sftp, self._remote)
+        if data is None or os.fsdecode(data) == self._data:
+            return None
+        published = await read_published(sftp, self._remote)
+        if published is not None:
+            self.publish(published)
+        return published
 
-    async def _links(self, sftp: Sftp) -> dict[str, str]:
-        """Read the links at the volume's top, as names and where they point to."""
-        entries = await sftp.list_folder(self._remote)
-        names = [name for name, attributes in entries if attributes.is_link and name != DATA]
-        targets = await asyncio.gather(*(sftp.read_link(os.path.join(self._remote, name)) for name in names))
-        return {os.fsdecode(name): os.fsdecode(target) for name, target in zip(names, targets, strict=True)}
+    def _write_files(self, folder: Path, published: Published) -> None:
+        for path in ("", *published.folders):
+            (folder / path).mkdir(mode=0o700)
+        for path, (mode, content) in published.files.items():
+            with self._fetch.created(folder / path, mode) as file:
+                file.write(content)
 
-    def _turn_to(self, data: bytes, links: dict[str, str]) -> None:
-        old, self._data = self._data, data
-        turning = self.local / "..data_tmp"
-        turning.unlink(missing_ok=True)
-        turning.symlink_to(os.fsdecode(data))
-        turning.rename(self.local / os.fsdecode(DATA))
-        there = {each.name for each in self.local.iterdir() if each.is_symlink()} - {os.fsdecode(DATA)}
-        for name in links.keys() - there:
-            (self.local / name).symlink_to(links[name])
-        for name in there - links.keys():
-            (self.local / name).unlink()
-        if old is not None:
-            remove(self.local / os.fsdecode(old))
+    def _link(self, name: str, target: str) -> None:
+        with suppress(OSError):
+            if str((self.local / name).readlink()) == target:
+                return
+        new = self.local / "..new"
+        new.unlink(missing_ok=True)
+        new.symlink_to(target)
+        new.replace(self.local / name)
 
 
 class Fetch:
@@ -131,6 +110,11 @@ class Fetch:
     def __init__(self, *, write: int) -> None:
         self._write = write
         self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def created(self, local: Path, mode: int) -> BinaryIO:
+        """Create a file, with what the owner may do to the one in the pod; return it, to write to."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.fdopen(os.open(local, flags, mode & 0o700 | 0o400 | self._write), "wb")
 
     async def any(self, sftp: Sftp, remote: bytes, attributes: Attributes, local: Path, copied: Copied) -> None:
         """Copy whatever it is: a folder, a file or a link. Sockets and pipes are nothing that could be copied."""
@@ -158,26 +142,14 @@ class Fetch:
             copied.missed(remote, error)
 
     async def _file(self, sftp: Sftp, remote: bytes, attributes: Attributes, local: Path) -> None:
-        mode = attributes.mode & 0o700 | 0o400 | self._write
         async with self._slots:
-            descriptor = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
-                with os.fdopen(descriptor, "wb") as file:
+                with self.created(local, attributes.mode) as file:
                     async for _, piece in sftp.pieces(remote, attributes.size):
                         file.write(piece)
             except BaseException:
                 local.unlink()
                 raise
-
-
-async def current_data(sftp: Sftp, remote: bytes) -> bytes | None:
-    """Return the folder that ``..data`` points to; None where the kubelet has not written the volume."""
-    try:
-        return await sftp.read_link(os.path.join(remote, DATA))
-    except ConnectionError:
-        raise
-    except OSError:
-        return None
 
 
 async def size_of(sftp: Sftp, remote: bytes, attributes: Attributes) -> int:

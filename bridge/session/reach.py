@@ -25,6 +25,7 @@ from bridge.tunnel.stream import StreamError
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
     from bridge.plan.endpoint import Endpoint
+    from bridge.plan.objects import Object
     from bridge.session.intend import Plan
     from bridge.session.narrator import Narrator
     from bridge.session.tie import Ends, Tie
@@ -40,15 +41,15 @@ AGAIN_WITHIN = 3.0
 
 def reach(
     cluster: Cluster, loop: EventLoop, plan: Plan, keys: SessionKeys, narrator: Narrator, *, deadline: float
-) -> tuple[str, Connection]:
-    """Return the pod's name and the connection. Raise ClusterError with what keeps the pod from running.
+) -> tuple[Object, Connection]:
+    """Return the pod, as it got its node, and the connection. Raise ClusterError with what keeps the pod from running.
 
     ``deadline``: of time.monotonic().
     """
     replica_set = name_of(plan.proxy.replica_set)
     proxy = ProxyPod(cluster, session=plan.session, replica_set=replica_set, container=plan.container)
-    pod = name_of(proxy.wait_for_node(deadline=deadline, on_progress=narrator.doing))
-    attempt = loop.submit(_until_connected(portforward_endpoint(cluster, pod, plan.internal.ssh), keys))
+    pod = proxy.wait_for_node(deadline=deadline, on_progress=narrator.doing)
+    attempt = loop.submit(_until_connected(portforward_endpoint(cluster, name_of(pod), plan.internal.ssh), keys))
     try:
         while time.monotonic() < deadline:
             try:

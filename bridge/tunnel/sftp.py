@@ -19,13 +19,14 @@ import errno
 import itertools
 import stat
 import struct
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bridge.tunnel.ssh_messages import Reader, string
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from bridge.tunnel.ssh import Connection
 
@@ -68,14 +69,10 @@ class Attributes:
 
 
 async def open_sftp(connection: Connection) -> Sftp:
-    """Begin an SFTP session; two round trips. OSError when the pod has none, or the connection is lost."""
+    """Begin an SFTP session; one round trip. OSError when the pod has none, or the connection is lost."""
     sftp = Sftp()
     await connection.open_sftp(sftp)
-    try:
-        await sftp.begin()
-    except BaseException:
-        sftp.close()
-        raise
+    sftp.begin()
     return sftp
 
 
@@ -86,13 +83,11 @@ class Sftp(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[tuple[int, Reader]]] = {}
-        self._began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._received = bytearray()
 
-    async def begin(self) -> None:
-        """Agree on the version."""
+    def begin(self) -> None:
+        """Say which version it is. The answer need not be waited for: requests are taken in their order."""
         self._send(_INIT, struct.pack("!I", 3))
-        await self._began
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,16 +120,29 @@ class Sftp(asyncio.Protocol):
     async def list_folder(self, path: bytes) -> list[tuple[bytes, Attributes]]:
         """Return names and attributes, those of links themselves, of what is in a folder; ``.`` and ``..`` are not."""
         handle = await self._handle(_OPENDIR, string(path))
-        found = []
+        found: dict[bytes, Attributes] = {}
+        # One more is asked for ahead: mostly it tells that there is no more.
+        ahead = deque(asyncio.ensure_future(self._entries(handle)) for _ in range(2))
         try:
-            while True:
-                reader = await self._ask(_READDIR, string(handle), expected=_NAME)
-                for _ in range(reader.number()):
-                    name = reader.string()
-                    reader.string()  # the line that `ls -l` would print
-                    found.append((name, _attributes(reader)))
-        except EOFError:
-            return [each for each in found if each[0] not in (b".", b"..")]
+            while entries := await ahead[0]:
+                found |= entries
+                ahead.popleft()
+                ahead.append(asyncio.ensure_future(self._entries(handle)))
+        finally:
+            await _cancelled(ahead)
+            self._let_go(handle)
+        return [(name, attributes) for name, attributes in found.items() if _is_name(name)]
+
+    async def open_file(self, path: bytes) -> bytes:
+        """Open a file to read it; return its handle, for `read_opened`."""
+        return await self._handle(_OPEN, string(path) + struct.pack("!II", _READ_ONLY, 0))
+
+    async def read_opened(self, handle: bytes, size: int) -> bytes:
+        """Return the content of a small file of this size, and close it. What is needed is asked for at once."""
+        offsets = range(0, size, PIECE)
+        try:
+            pieces = await asyncio.gather(*(self._read(handle, offset) for offset in offsets))
+            return b"".join(piece.string() for piece in pieces)
         finally:
             self._let_go(handle)
 
@@ -147,7 +155,7 @@ class Sftp(asyncio.Protocol):
 
         ``size``: what it was a moment ago, if that is known: so much is read, and asked for ahead; else all.
         """
-        handle = await self._handle(_OPEN, string(path) + struct.pack("!II", _READ_ONLY, 0))
+        handle = await self.open_file(path)
         ahead: dict[int, asyncio.Future[Reader]] = {}
         try:
             offset = asked = 0
@@ -172,6 +180,19 @@ class Sftp(asyncio.Protocol):
 
     async def _read(self, handle: bytes, offset: int) -> Reader:
         return await self._ask(_READ, string(handle) + struct.pack("!QI", offset, PIECE), expected=_DATA)
+
+    async def _entries(self, handle: bytes) -> dict[bytes, Attributes]:
+        """Read the next of a folder's entries; none at the end."""
+        found = {}
+        try:
+            reader = await self._ask(_READDIR, string(handle), expected=_NAME)
+        except EOFError:
+            return {}
+        for _ in range(reader.number()):
+            name = reader.string()
+            reader.string()  # the line that `ls -l` would print
+            found[name] = _attributes(reader)
+        return found
 
     async def _handle(self, kind: int, fields: bytes) -> bytes:
         return (await self._ask(kind, fields, expected=_HANDLE)).string()
@@ -229,20 +250,28 @@ class Sftp(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Fail what is under way."""
         lost = ConnectionResetError(errno.ECONNRESET, str(error or "the SFTP session has ended"))
-        waiting: list[asyncio.Future[Any]] = [self._began, *self._waiting.values()]
-        for answer in waiting:
+        for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(lost)
 
     def _take(self, kind: int, packet: bytes) -> None:
         reader = Reader(b"\0" + packet)  # SSH's packets have their padding's length in front
         if kind == _VERSION:
-            if not self._began.done():
-                self._began.set_result(None)
             return
         answer = self._waiting.get(reader.number())
         if answer is not None and not answer.done():
             answer.set_result((kind, reader))
+
+
+def _is_name(name: bytes) -> bool:
+    """Whether it can be that of an entry, and not a way out of the folder."""
+    return name not in (b"", b".", b"..") and b"/" not in name
+
+
+async def _cancelled(ahead: Iterable[asyncio.Future[Any]]) -> None:
+    for each in ahead:
+        each.cancel()
+    await asyncio.gather(*ahead, return_exceptions=True)
 
 
 def _cancel(ahead: dict[int, asyncio.Future[Reader]]) -> None:

@@ -155,7 +155,7 @@ def test_the_files_are_outside_of_the_sandbox_too_and_gone_after_a_crash(
         assert here.replace(pod, "") == there
         assert laptop.run(["cat", f"{pod}/data/other"]).stdout == "2\n"
         assert "a copy of now" in session.err.text
-        assert re.search("of the volume at /data the proxy pod may not read 1.*: /data/file", session.err.text)
+        assert re.search("of the volume data at /data the proxy pod may not read 1.*: /data/file", session.err.text)
         # In memory, and the user's alone, from the folder that the links lead to on.
         secret = laptop.run(["realpath", f"{pod}/etc/secret"]).stdout.strip()
         assert laptop.run(["stat", "-f", "-c", "%T", secret]).stdout == "tmpfs\n"
