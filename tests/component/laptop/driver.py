@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,10 +161,11 @@ class Pod:
         self._volumes = [parse_bind(each) for each in volumes]
         self._servers: list[subprocess.Popen[bytes]] = []
         # sftp-server wants this uid to have a name; see the proxy image, which does the same.
-        self._users = tempfile.NamedTemporaryFile("w")  # noqa: SIM115  # as long as servers are started
-        print(f"somebody:x:{os.getuid()}:{os.getgid()}::/:/bin/sh", file=self._users, flush=True)
-        self._environment = dict.fromkeys(("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP"), self._users.name)
-        self._environment["LD_PRELOAD"] = str(next(Path("/usr/lib").glob("*/libnss_wrapper.so")))
+        self._users = os.memfd_create("users")
+        os.write(self._users, f"somebody:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n".encode())
+        names = ("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP")
+        self._environment = dict.fromkeys(names, f"/proc/self/fd/{self._users}")
+        self._environment["LD_PRELOAD"] = ":".join(map(str, Path("/usr/lib").glob("*/libnss_wrapper.so")))
 
     def serve(self) -> None:
         self.end()
@@ -178,7 +178,8 @@ class Pod:
 
     def _serve(self, volume: Bind) -> "subprocess.Popen[bytes]":
         with self._box.mount_live(volume.path, folder=volume.source, read_only=volume.read_only) as stream:
-            return subprocess.Popen([SFTP_SERVER, "-e"], stdin=stream, stdout=stream, env=self._environment)
+            pipes = {"stdin": stream, "stdout": stream, "pass_fds": [self._users]}
+            return subprocess.Popen([SFTP_SERVER, "-e"], env=self._environment, **pipes)
 
 
 def main() -> int:

@@ -184,6 +184,8 @@ def test_whoever_is_killed_nothing_is_left(laptop, pod, who):
         (sshfs,) = sshfs_of(init)
         os.kill({"bridge": process.pid, "init": init, "sshfs": sshfs}[who], signal.SIGKILL)
         if who == "sshfs":
+            while Path(f"/proc/{sshfs}").exists():  # no zombie stays
+                select.select([], [], [], 0.02)
             process.stdin.close()
             assert process.wait(20) == 1
         assert gone(namespace)

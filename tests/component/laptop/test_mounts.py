@@ -129,6 +129,13 @@ def test_binding_again_changes_nothing(laptop, store):
     assert len(often.stdout.splitlines()) == len(once.stdout.splitlines())
 
 
+def test_many_volumes_are_no_trouble(laptop, store):
+    places = [f"{folder}/{number}" for folder in ("/bridge-test", "/etc/bridge-test", "/run") for number in range(50)]
+    options = binding(store, *(f"{place}=secret:ro" for place in places))
+    done = laptop.run("sh", "-c", "cat /bridge-test/*/token /etc/bridge-test/*/token /run/*/token", options=options)
+    assert done.stdout == "s3cret\n" * 150, done.stderr
+
+
 def test_a_folder_of_the_users_own_that_had_to_be_covered_is_told(laptop, store):
     options = binding(store, f"{store}/new=config:ro", "/bridge-test/data=data")
     done = laptop.run("ls", str(store), options=options)
