@@ -28,6 +28,7 @@ from bridge.laptop.servers import Inside, InsideOrOutside
 from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
+from bridge.tunnel.reading import Reading
 from bridge.tunnel.relay import End
 from bridge.tunnel.sockets import original_destination
 
@@ -51,7 +52,15 @@ class Joined:
     """The relays of one session. Everything on the event loop."""
 
     def __init__(
-        self, box: Sandbox, line: Line, wanted: Wanted, *, hold: float, outside: bool, narrator: Narrator
+        self,
+        box: Sandbox,
+        line: Line,
+        wanted: Wanted,
+        *,
+        hold: float,
+        outside: bool,
+        narrator: Narrator,
+        reading: Reading | None = None,
     ) -> None:
         self._box = box
         self._line = line
@@ -61,6 +70,7 @@ class Joined:
         """Who answers; ``outside``: also what listens on the laptop outside of the sandbox."""
         self._hold = hold
         self._narrator = narrator
+        self._reading = reading
         self._network: NetworkSettings | None = None
         self._stack = AsyncExitStack()
         self._over = False
@@ -112,6 +122,7 @@ class Joined:
         """Relay what the pod still gets to the original at this address, also what is held; empty: there is none."""
         self.use_stand_in(original)
         self._over, self._awaited = True, False
+        self._reading = self._reading or Reading()  # to know when the last of them has come to its end
         self._known.set()
 
     # ---- ways -----------------------------------------------------------------------------------------------------
@@ -124,6 +135,7 @@ class Joined:
             fallback=self._dial_stand_in,
             hold=self._hold,
             on_taken=self._count,
+            reading=lambda: self._reading,
         )
 
     def _count(self) -> None:
@@ -153,6 +165,8 @@ class Joined:
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self._over:
             return await self._dial_stand_in(factory, host, pod_port)
+        if self._is_replaced():
+            raise ConnectionRefusedError("the process is being replaced")
         return await self.servers.dial(factory, self._wanted.laptop(pod_port))
 
     async def _dial_stand_in(
@@ -177,7 +191,10 @@ class Joined:
             await asyncio.sleep(LOOK_EVERY)
 
     def _is_accepting(self, pod_port: int) -> bool:
-        return self._wanted.laptop(pod_port) in self.servers.ports()
+        return not self._is_replaced() and self._wanted.laptop(pod_port) in self.servers.ports()
+
+    def _is_replaced(self) -> bool:
+        return self._reading is not None and self._reading.pause is not None and self._reading.pause.on
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -7,7 +7,10 @@ carry a request. So, from when the process has ended:
     hand over   what comes from now on, and what is held, goes to the original, through the tunnel
     begin       the pod's end is expected: no new tie is made for it
                 (the pod is deleted; its keeper goes on while we are tied to it)
-    finish      LINGER seconds at least; then until what is open is idle, DRAIN seconds at most; then the tie is closed
+    finish      LINGER seconds at least; then until what is open rests, DRAIN seconds at most; then the tie is closed
+
+What rests is told by reading along what goes to the original (``tunnel.rejoin``): a request waits for its answer. What
+was joined before that, to a replica that stood in, counts as at rest when nothing moves for QUIET.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
+
+from bridge.tunnel.rejoin import relayed, until_at_rest
 
 if TYPE_CHECKING:
     from bridge.session.joined import Joined
@@ -28,7 +33,7 @@ LINGER = 1.0
 DRAIN = 6.0
 """Seconds that connections to the original, through the proxy pod that goes, may take to come to their end."""
 QUIET = 0.2
-"""Seconds without a byte after which those that are open count as idle: the connections of a pool."""
+"""Seconds without a byte after which those that are not read along count as at rest: the connections of a pool."""
 
 
 class Leaving:
@@ -63,7 +68,8 @@ class Leaving:
         if tie is not None and not tie.connection.closed.done():
             deadline, moved = time.monotonic() + DRAIN, -1
             await asyncio.sleep(LINGER)
-            while any(each.open for each in tie.inbound) and time.monotonic() < deadline:
+            await until_at_rest(lambda: relayed(tie.inbound), DRAIN - LINGER)
+            while any(each.unread for each in tie.inbound) and time.monotonic() < deadline:
                 before, moved = moved, self._line.totals.bytes_in + self._line.totals.bytes_out
                 if before == moved:
                     break

@@ -13,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
-from bridge.tunnel.relay import End
+from bridge.tunnel.relay import End, Listed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
+    from typing import Any
 
     from bridge.tunnel.channels import Incoming
     from bridge.tunnel.outbound import Dial
+    from bridge.tunnel.reading import Reading
+    from bridge.tunnel.rejoin import Relayed
     from bridge.tunnel.ssh import Connection
 
 log = logging.getLogger(__name__)
@@ -55,7 +59,7 @@ class Inbound:
     ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
     port (again); without it a refused connection is not held. ``fallback`` connects to who answers the pod's port
     instead of a process that did not accept within ``hold`` seconds. ``on_taken`` is called for each connection that
-    somebody has answered.
+    somebody has answered. ``reading`` says, for each connection anew, whether and how it is read along.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Inbound:
         fallback: Dial | None = None,
         hold: float = HOLD,
         on_taken: Callable[[], object] | None = None,
+        reading: Callable[[], Reading | None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._ports = tuple(ports)
@@ -76,10 +81,12 @@ class Inbound:
         self._fallback = fallback
         self._hold = hold
         self._on_taken = on_taken
+        self._reading = reading
         self._dialling: set[asyncio.Task[None]] = set()
-        self._ends: set[_Dialled] = set()
         # One at a time tries a full backlog again: thousands may wait for it.
         self._turns = {port.laptop: asyncio.Lock() for port in self._ports}
+        self._ends: set[Listed] = set()
+        self._relayed: set[Relayed] = set()
 
     async def start(self) -> None:
         """Listen on every port, all asked for at once. TunnelError when the pod refuses one."""
@@ -99,6 +106,8 @@ class Inbound:
         finally:  # also for who does not wait for the pod's answer
             for task in self._dialling:
                 task.cancel()
+            for relayed in list(self._relayed):
+                relayed.close()
             for end in list(self._ends):
                 end.reset()
         await asyncio.gather(*self._dialling, return_exceptions=True)
@@ -120,17 +129,60 @@ class Inbound:
         """Connections that are being answered."""
         return len(self._ends)
 
+    @property
+    def unread(self) -> int:
+        """Those of them that are not read along."""
+        return sum(type(end) is Listed for end in self._ends)
+
+    @property
+    def relayed(self) -> Collection[Relayed]:
+        """Those of them that are read along, and those of these that are without a process now."""
+        return self._relayed
+
+    def part(self) -> None:
+        """Have those that are read along, and rest, let go of the process, which is to be replaced."""
+        for relayed in list(self._relayed):
+            relayed.part()
+
     def _to(self, port: PortMap) -> Callable[[Incoming], None]:
         def on_channel(incoming: Incoming) -> None:
-            task = asyncio.get_running_loop().create_task(self._connect(incoming, port))
-            self._dialling.add(task)
-            task.add_done_callback(self._dialling.discard)
+            reading = self._reading()
+            if reading is None:
+                self._begin(self._connect(incoming, port))
+            else:
+                self._begin(self._connect_reading(incoming, port, reading))
 
         return on_channel
 
-    async def _connect(self, incoming: Incoming, port: PortMap) -> None:
+    def _begin(self, dialling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(dialling)
+        self._dialling.add(task)
+        task.add_done_callback(self._dialling.discard)
+
+    async def _connect_reading(self, incoming: Incoming, port: PortMap, reading: Reading) -> None:
+        from bridge.tunnel.rejoin import Relayed  # the parser is not for who reads nothing
+
+        def redial() -> None:
+            self._begin(self._connect_again(relayed, port))
+
+        relayed = Relayed(reading, incoming.originator, self._relayed, redial)
+        await self._connect(incoming, port, relayed)
+
+    async def _connect_again(self, relayed: Relayed, port: PortMap) -> None:
+        """Find another process for a client that has something to say."""
         try:
-            end = await self._answering(port)
+            relayed.rejoin(await self._answering(port, partial(relayed.process, self._ends)))
+        except (OSError, TimeoutError) as error:
+            log.debug("a connection again to port %d of the process: %s", port.laptop, error)
+            relayed.give_up()
+        except asyncio.CancelledError:
+            relayed.give_up()
+            raise
+
+    async def _connect(self, incoming: Incoming, port: PortMap, relayed: Relayed | None = None) -> None:
+        new_end = partial(Listed, self._ends) if relayed is None else partial(relayed.process, self._ends)
+        try:
+            end = await self._answering(port, new_end)
         except (OSError, TimeoutError) as error:
             log.debug("a connection to port %d of the process: %s", port.laptop, error)
             incoming.refuse("the process does not accept connections")
@@ -138,31 +190,35 @@ class Inbound:
         except asyncio.CancelledError:
             incoming.refuse("the session ends")
             raise
-        if end.gone or incoming.accept(End(end)) is None:
+        client = End(end) if relayed is None else relayed.client(end)
+        if end.gone or incoming.accept(client) is None:
             end.reset()
             incoming.refuse("the process closed the connection")
-        elif self._on_taken is not None:
+            return
+        if relayed is not None:
+            relayed.part()  # from one that is to be replaced since it was dialled
+        if self._on_taken is not None:
             self._on_taken()
 
-    async def _answering(self, port: PortMap) -> _Dialled:
+    async def _answering(self, port: PortMap, new_end: Callable[[], Listed]) -> Listed:
         """Connect to the process, or to who stands in for it."""
         while True:
             try:
-                return await self._dial_for_a_while(port.laptop)
+                return await self._dial_for_a_while(port.laptop, new_end)
             except (OSError, TimeoutError) as error:
                 if self._fallback is None:
                     raise
                 busy = isinstance(error, _Busy)
             try:
-                _, end = await self._fallback(lambda: _Dialled(self._ends), LAPTOP, port.pod)
+                _, end = await self._fallback(new_end, LAPTOP, port.pod)
             except OSError:
                 if not busy:
                     raise
             else:
-                assert isinstance(end, _Dialled)
+                assert isinstance(end, Listed)
                 return end
 
-    async def _dial_for_a_while(self, port: int) -> _Dialled:
+    async def _dial_for_a_while(self, port: int, new_end: Callable[[], Listed]) -> Listed:
         """Dial until the process takes it, ``hold`` seconds at the most. _Busy: it listened, and took nothing."""
         listens = False
         turn: AbstractAsyncContextManager[object] = nullcontext()
@@ -172,7 +228,7 @@ class Inbound:
                     listens = True
                     try:
                         async with turn, asyncio.timeout(ATTEMPT):
-                            _, end = await self._dial(lambda: _Dialled(self._ends), LAPTOP, port)
+                            _, end = await self._dial(new_end, LAPTOP, port)
                     except TimeoutError:
                         turn = self._turns[port]
                     except ConnectionError:
@@ -181,7 +237,7 @@ class Inbound:
                             raise
                         await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
                     else:
-                        assert isinstance(end, _Dialled)
+                        assert isinstance(end, Listed)
                         return end
         except TimeoutError as error:
             raise (_Busy if listens and self._hold else TimeoutError)(f"port {port} took nothing") from error
@@ -189,21 +245,3 @@ class Inbound:
 
 class _Busy(TimeoutError):
     """The process listens, but takes no connection: its backlog is full."""
-
-
-class _Dialled(End):
-    """The process's end of a relay."""
-
-    __slots__ = ("_ends",)
-
-    def __init__(self, ends: set[_Dialled]) -> None:
-        super().__init__()
-        self._ends = ends
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._ends.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self._ends.discard(self)

@@ -60,7 +60,7 @@ class End(asyncio.Protocol):
         """Begin. asyncio, uvloop and sshd have set TCP_NODELAY."""
         self.transport = transport
         if self.other is not None:
-            _join(self.other, self)
+            join(self.other, self)
 
     def data_received(self, data: bytes) -> None:
         """Pass it on."""
@@ -91,7 +91,7 @@ class End(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Take the other end along: closed when all was said, reset otherwise."""
         self.gone = True
-        self._write = _drop
+        self._write = drop
         other, self.other = self.other, None
         if other is None:
             if self.ended is not None:
@@ -108,7 +108,7 @@ class End(asyncio.Protocol):
     def reset(self) -> None:
         """Reset the connection: there is no other end for it."""
         if not self.gone:
-            self._write = _drop
+            self._write = drop
             reset(self.transport)
 
     def _keep(self, data: bytes) -> None:
@@ -122,13 +122,34 @@ class End(asyncio.Protocol):
         self._write = other.transport.write
         self.transport.resume_reading()
         if self._early:
-            self._write(self._early)
-            self._early = b""
+            early, self._early = self._early, b""
+            self.data_received(early)
         if self.eof:
             other.transport.write_eof()
 
 
-def _join(first: End, second: End) -> None:
+class Listed(End):
+    """An end that is in a set while it is connected."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, ends: set[Listed]) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._ends.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End."""
+        super().connection_lost(error)
+        self._ends.discard(self)
+
+
+def join(first: End, second: End) -> None:
+    """Join two that are connected, or were: what one of them said meanwhile is passed on."""
     if first.gone:
         second.other = None
         second.reset()
@@ -137,5 +158,5 @@ def _join(first: End, second: End) -> None:
     second.pass_to(first)
 
 
-def _drop(_: bytes) -> None:
+def drop(_: bytes) -> None:
     """Take what nobody wants any more."""
