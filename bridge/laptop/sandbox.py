@@ -211,10 +211,18 @@ class Sandbox:
         """End the whole tree: SIGTERM to all, after the grace SIGKILL. Gives the pids which had to be killed."""
         grace = self._grace if grace is None else grace
         try:
-            killed: list[int] = self._request({"do": "end", "grace": grace}, timeout=grace + _ANSWER)
+            return self._end(grace, entered=True)
         except SandboxError:
             self._end_without_init(grace)
             return []
+
+    def end_started(self, *, grace: float) -> list[int]:
+        """The same for what was started by ``start``, and by that; what has entered goes on. Raises SandboxError."""
+        return self._end(grace, entered=False)
+
+    def _end(self, grace: float, *, entered: bool) -> list[int]:
+        request = {"do": "end", "grace": grace, "entered": entered}
+        killed: list[int] = self._request(request, timeout=grace + _ANSWER)
         return killed
 
     def _end_without_init(self, grace: float) -> None:

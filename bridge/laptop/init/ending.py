@@ -12,15 +12,25 @@ _STUCK = 2.0  # seconds after SIGKILL; it is what the last writes of the process
 
 
 class Ending:
-    """The end of the tree, in progress: SIGTERM now, SIGKILL at the deadline, done when none is left."""
+    """The end of the tree, in progress: SIGTERM now, SIGKILL at the deadline, done when none is left.
 
-    def __init__(self, processes: tree.Tree, epoll: select.epoll, grace: float) -> None:
+    Not ``entered``: only of what the commands are that were started, and what these have started.
+    """
+
+    def __init__(self, processes: tree.Tree, epoll: select.epoll, grace: float, *, entered: bool = True) -> None:
+        self._entered = entered
         self._processes = processes
         self._epoll = epoll
         self._deadline = time.monotonic() + grace
         self._watched: dict[int, int] = {}  # pid -> pidfd
         self._asked = False
         self.killed: set[int] = set()
+
+    def widen(self, grace: float) -> None:
+        """Go on with the end of all."""
+        if not self._entered:
+            self._entered, self._asked = True, False
+            self._deadline = time.monotonic() + grace
 
     def timeout(self) -> float:
         """Seconds until ``advance`` must be called even if no process ends."""
@@ -36,7 +46,7 @@ class Ending:
         Who comes later is not asked: it may be what a trap on SIGTERM cleans up with.
         """
         late = time.monotonic() >= self._deadline
-        alive = self._processes.hold()
+        alive = self._processes.hold(entered=self._entered)
         for pid in [pid for pid in self._watched if pid not in alive]:
             os.close(self._watched.pop(pid))  # which also takes it out of the epoll
         for pid, pidfd in alive.items():

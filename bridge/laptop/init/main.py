@@ -207,7 +207,10 @@ class Init:
         except messages.Closed:
             self._off(self._control)
             self._alone = True
-            self._ending = self._ending or Ending(self._tree, self._epoll, _ORPHAN_GRACE)
+            if self._ending:
+                self._ending.widen(_ORPHAN_GRACE)
+            else:
+                self._ending = Ending(self._tree, self._epoll, _ORPHAN_GRACE)
             return
         try:
             reply = self._answer(request, descriptors)
@@ -230,7 +233,7 @@ class Init:
                 self._hand_out_namespaces(request["id"])
                 return None  # it has been replied
             case "end":
-                self._ending = Ending(self._tree, self._epoll, request["grace"])
+                self._ending = Ending(self._tree, self._epoll, request["grace"], entered=request["entered"])
                 self._end_request = request["id"]
                 return None  # the reply comes when it is done
         raise StepFailed("request", 0, f"unknown: {request['do']}")

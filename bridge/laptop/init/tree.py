@@ -11,6 +11,7 @@ A process is held by its pidfd before it is judged, so that a reused pid is neve
 import os
 import signal
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -42,11 +43,12 @@ class Tree:
         self._but = but
         self._namespace = os.stat("/proc/self/ns/net").st_ino
 
-    def hold(self) -> dict[int, int]:
-        """All of them but init: pid -> pidfd, which the caller closes."""
-        return look_until_sure(self._hold)
+    def hold(self, *, entered: bool = True) -> dict[int, int]:
+        """All of them but init: pid -> pidfd, which the caller closes. Those that have entered only if wanted."""
+        is_meant = self._is_ours if entered else self._is_started_here
+        return look_until_sure(partial(self._hold, is_meant))
 
-    def _hold(self) -> tuple[dict[int, int], list[int]]:
+    def _hold(self, is_meant: Callable[[int, dict[int, int | None]], bool]) -> tuple[dict[int, int], list[int]]:
         held: dict[int, int] = {}
         ended: list[int] = []
         parents: dict[int, int | None] = {}
@@ -59,7 +61,7 @@ class Tree:
             parents[pid] = _parent(pid)
             if parents[pid] is None:
                 ended.append(pid)
-            elif self._is_ours(pid, parents):
+            elif is_meant(pid, parents):
                 held[pid] = pidfd
                 continue
             os.close(pidfd)
@@ -67,12 +69,15 @@ class Tree:
 
     def has_entered(self, pid: int) -> bool:
         """Whether this one of them was started elsewhere, and came in (``bridge exec``)."""
-        return not self._descends(pid, {}, lambda parent: parent == self._me)
+        return not self._is_started_here(pid, {})
 
     def _is_ours(self, pid: int, parents: dict[int, int | None]) -> bool:
         if pid == self._me or pid in self._but:
             return False
         return self._shares_namespace(pid) or self._descends(pid, parents, self._is_inside)
+
+    def _is_started_here(self, pid: int, parents: dict[int, int | None]) -> bool:
+        return pid not in self._but and self._descends(pid, parents, lambda parent: parent == self._me)
 
     def _is_inside(self, pid: int) -> bool:
         return pid == self._me or self._shares_namespace(pid)
