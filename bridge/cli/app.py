@@ -9,7 +9,7 @@ import typer
 from bridge import __version__
 from bridge.cli.ide import app as ide
 from bridge.cli.manage import add_to
-from bridge.cli.options import SessionOptions, with_session_options
+from bridge.cli.options import Format, SessionOptions, with_session_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,16 @@ def bridge(
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run on this laptop.")],
     options: SessionOptions,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start it again whenever a source file below this folder changes.")
+    ] = False,
+    reload_on: Annotated[
+        list[str] | None,
+        typer.Option("--reload-on", metavar="GLOB", help="The same for these files, instead of the usual ones."),
+    ] = None,
 ) -> None:
     """Run a command as if it ran in the cluster, with --swap in the place of a workload."""
-    _session(command, options)
+    _session(command, options, reload=tuple(reload_on or ()) if reload or reload_on else None)
 
 
 @app.command(epilog="Example: bridge up --swap tasks")
@@ -58,16 +65,16 @@ def up(options: SessionOptions) -> None:
     _session((), options)
 
 
-def _session(command: Sequence[str], options: SessionOptions) -> None:
-    from bridge.cli.console import Console
+def _session(command: Sequence[str], options: SessionOptions, *, reload: tuple[str, ...] | None = None) -> None:
+    from bridge.cli.console import Console, JsonLines
     from bridge.cli.top import finish
 
-    console = Console()
+    console = JsonLines() if options.output is Format.JSON else Console()
 
     def act() -> int:
         from bridge.session.run import run as run_session
 
-        return run_session(options.request(command), console)
+        return run_session(options.request(command, reload=reload), console)
 
     finish(act, console, verbose=options.verbose)
 

@@ -94,6 +94,9 @@ Takeover = Annotated[
     bool, typer.Option("--takeover", help="Take a target whose session is dead, or whose holder allows it.")
 ]
 AllowTakeover = Annotated[bool, typer.Option("--allow-takeover", help="Let others take the target from this session.")]
+LogRequests = Annotated[
+    bool, typer.Option("--log-requests", help="Show each HTTP request from the cluster: path, status, time, who asked.")
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", min=1, help="Seconds that the cluster may take for a step (default 60)."),
@@ -141,14 +144,17 @@ class SessionOptions:
     copy_limit: CopyLimit = None
     takeover: Takeover = False
     allow_takeover: AllowTakeover = False
+    log_requests: LogRequests = False
+    output: Output = Format.TEXT
     timeout: Timeout = None
     verbose: Verbose = False
 
-    def request(self, command: Sequence[str]) -> RunRequest:
+    def request(self, command: Sequence[str], *, reload: tuple[str, ...] | None = None) -> RunRequest:
         """Put together what is asked for; what was not given is as configured."""
         from bridge.config import Config, parse_size
         from bridge.plan.ports import Expose
         from bridge.plan.probe import Probe
+        from bridge.plan.sources import Sources
         from bridge.plan.target import TargetSpec
         from bridge.session.request import MountMode, RunRequest
 
@@ -173,6 +179,8 @@ class SessionOptions:
             copy_limit=config.copy_limit if self.copy_limit is None else parse_size(self.copy_limit, "--copy-limit"),
             takeover=self.takeover,
             allow_takeover=self.allow_takeover,
+            log_requests=self.log_requests,
+            reload=None if reload is None else Sources.parse(reload, str(Path.cwd())),
         )
 
 

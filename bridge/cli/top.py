@@ -10,10 +10,10 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.cli.console import Console
+    from bridge.cli.console import Account
 
 
-def finish(act: Callable[[], int], console: Console, *, verbose: bool) -> NoReturn:
+def finish(act: Callable[[], int], console: Account, *, verbose: bool) -> NoReturn:
     """Do what a command does, and end the program with its exit code."""
     from bridge.logs import configure
     from bridge.session.signals import SignalReceived

@@ -35,6 +35,8 @@ from bridge.session.lifeline import Lifeline
 from bridge.session.local import Status, serving
 from bridge.session.reach import another_tie, reach
 from bridge.session.readiness import Readiness
+from bridge.session.reload import Reloaded, Surroundings
+from bridge.session.requests import Requests
 from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
 from bridge.session.tie import Ends, finish
@@ -42,6 +44,7 @@ from bridge.session.upkeep import Upkeep
 from bridge.session.volumes import Volumes, ask_at_terminal
 from bridge.session.wanted import Wanted
 from bridge.tunnel.line import Line
+from bridge.tunnel.reading import Pause, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +97,8 @@ class Action:
         self._door = Door(self._box)
         self._began = time.monotonic()
         self._wanted = Wanted(self._swap.plan.ports)
-        self._answering = self._who_answers()
+        self._requests = Requests(self._narrator, always=self._request.log_requests)
+        self._pause = Pause()
         self._guarding = Guarding(
             self._inbox, self._narrator, self._request.grace, has_target=self._request.target is not None
         )
@@ -105,11 +109,13 @@ class Action:
             self._line,
             self._wanted,
             hold=self._request.hold,
-            outside=not self._answering.own,
+            outside=not self._request.command,
             narrator=self._narrator,
+            reading=self._reading(),
         )
         self._readiness = Readiness(self._request.probe, self._joined.servers, self._wanted, self._inbox)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
+        self._answering = self._who_answers()
         self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
         self._volumes = Volumes(
             self._box,
@@ -206,7 +212,12 @@ class Action:
         ports = self._wanted.maps
         where = f" -> laptop port {', '.join(map(str, ports))}" if ports else ""
         if self._swap.plan.target:
-            self._narrator.done(f"{self._swap.plan.target} is now answered by this laptop{where}")
+            self._narrator.done(
+                f"{self._swap.plan.target} is now answered by this laptop{where}",
+                event="swapped",
+                target=self._swap.plan.target,
+                session=self._swap.plan.session,
+            )
         reached("swapped")
 
     def _start(self, report: Report, of_image: bytes | None) -> None:
@@ -220,7 +231,29 @@ class Action:
     def _who_answers(self) -> Answering:
         if not self._request.command:
             return NoProcess(self._wanted, self._inbox, self._narrator)
+        if self._request.reload is not None:
+            around = Surroundings(
+                inbound=lambda: self._lifeline.tie.inbound if self._lifeline.tie else (),
+                pause=self._pause,
+                accepting=self._joined.accepting,
+                requests=self._requests,
+            )
+            return Reloaded(
+                self._request.command,
+                self._request.reload,
+                around,
+                box=self._box,
+                loop=self._loop,
+                inbox=self._inbox,
+                narrator=self._narrator,
+            )
         return OwnProcess(self._request.command, self._box, self._loop, self._inbox, self._narrator)
+
+    def _reading(self) -> Reading | None:
+        reloads = self._request.reload is not None
+        if not (reloads or self._request.log_requests):
+            return None
+        return Reading(tell=self._requests.heard, pause=self._pause if reloads else None)
 
     # ---- the tie --------------------------------------------------------------------------------------------------
     def _reached(self, swap: Swap) -> tuple[Object, Connection]:

@@ -20,6 +20,7 @@ from bridge.wire.backoff import delays
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bridge.session.narrator import Fact
     from bridge.session.store import LocalSession
 
 READY_WITHIN = 300.0
@@ -32,7 +33,7 @@ class Log:
     def doing(self, text: str) -> None:
         """Leave it out: it is not watched."""
 
-    def done(self, text: str) -> None:
+    def done(self, text: str, event: str = "", **facts: Fact) -> None:  # noqa: ARG002  # for programs
         """Write it down."""
         sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
         sys.stderr.flush()

@@ -1,6 +1,7 @@
 """What stands in the original's place on this laptop: a process that bridge starts, or whatever the user starts.
 
 OwnProcess   `bridge run`: the command, started in the sandbox; it ends, and with it the session
+Reloaded     `bridge run --reload`: the same, started again when its files change (``reload``)
 NoProcess    `bridge up`: programs in the sandbox (`bridge exec`) or outside of it; the session ends when it is told to
 
 The rest of a session does not know which of them it has. What ends it puts Exited into the inbox.
@@ -64,12 +65,15 @@ class OwnProcess:
         """Start the command. Raises CommandError."""
         self._process = self._box.start(self._command, environment, str(Path.cwd()))
         self._loop.submit(self._watch(self._process))
-        self._narrator.done(f"started {self._command[0]} (pid {self.pid})")
+        self._narrator.done(f"started {self._command[0]} (pid {self.pid})", event="started", pid=self.pid)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
         if self._process is not None:
             self._process.signal(number)
+
+    def interrupted(self) -> None:
+        """Leave it to the process."""
 
     def end(self) -> None:
         """End the process and everything that it started."""
@@ -82,7 +86,7 @@ class OwnProcess:
         except BridgeError as error:
             self._narrator.warn(error.message)
             code = 137
-        self._narrator.done(f"the process has ended (exit code {code})")
+        self._narrator.done(f"the process has ended (exit code {code})", event="exited", code=code)
         self._inbox.put(Exited(code))
 
 
@@ -109,6 +113,10 @@ class NoProcess:
 
     def signal(self, number: signal.Signals) -> None:  # noqa: ARG002  # whichever it is
         """End the session, which is what a signal asks for."""
+        self._inbox.put(Exited(0))
+
+    def interrupted(self) -> None:
+        """End the session."""
         self._inbox.put(Exited(0))
 
     def end(self) -> None:

@@ -186,6 +186,11 @@ class Joined:
             self._narrator.warn(f"the process's port {event.port} is not on this laptop's localhost: {event.reason}")
 
     # ---- the process ----------------------------------------------------------------------------------------------
+    async def accepting(self) -> None:
+        """Wait until something accepts on one of the ports that the cluster sends to, if there are any."""
+        while (wanted := self._wanted.ports) and wanted.isdisjoint(self.servers.ports()):  # noqa: ASYNC110  # as below
+            await asyncio.sleep(LOOK_EVERY)
+
     async def _wait_accepting(self, pod_port: int, _port: int) -> None:
         while not (self._over or self._is_accepting(pod_port)):  # noqa: ASYNC110  # nobody tells; Inbound bounds it
             await asyncio.sleep(LOOK_EVERY)

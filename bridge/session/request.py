@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.plan.ports import Expose
+    from bridge.plan.sources import Sources
     from bridge.plan.target import TargetSpec
 
 
@@ -65,6 +66,10 @@ class RunRequest:
     """Take a target whose session is dead, or whose holder allows it."""
     allow_takeover: bool = False
     """Let others take the target from this session."""
+    log_requests: bool = False
+    """Show each HTTP request that the cluster makes."""
+    reload: Sources | None = None
+    """Start the command again whenever one of these files has changed."""
 
     @property
     def left(self) -> int | None:

@@ -39,11 +39,16 @@ class PassOn:
 
 
 @dataclass(frozen=True)
+class LeaveToIt:
+    """Let the process do with the terminal's Ctrl-C what it wants."""
+
+
+@dataclass(frozen=True)
 class Kill:
     """End the process and all that it started, now."""
 
 
-Action: TypeAlias = PassOn | Kill | None
+Action: TypeAlias = PassOn | LeaveToIt | Kill | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Watch:
         recent = (*(t for t in self.interrupts if now - t < MASHED_WITHIN), now)
         if len(recent) >= MASHED:
             return self._ending(now, signal.SIGTERM)
-        return replace(self, interrupts=recent), None if self.at_terminal else PassOn(signal.SIGINT)
+        return replace(self, interrupts=recent), LeaveToIt() if self.at_terminal else PassOn(signal.SIGINT)
 
     def _ending(self, now: float, number: signal.Signals) -> tuple[Watch, Action]:
         if self.kill_at is not None:
@@ -86,6 +91,9 @@ class Running(Protocol):
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
+
+    def interrupted(self) -> None:
+        """Note that the terminal has sent it a SIGINT."""
 
     def end(self) -> None:
         """End the process and everything that it started."""
@@ -147,6 +155,8 @@ def act(action: Action, process: Running, narrator: Narrator) -> None:
     match action:
         case PassOn(number):
             process.signal(number)
+        case LeaveToIt():
+            process.interrupted()
         case Kill():
             narrator.note("the process did not end in time: it is killed")
             process.end()

@@ -8,18 +8,24 @@ class Told:
 
     def __init__(self) -> None:
         self.all: list[tuple[str, str]] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
 
     def doing(self, text: str) -> None:
         self.all.append(("doing", text))
 
-    def done(self, text: str) -> None:
-        self.all.append(("done", text))
+    def done(self, text: str, event: str = "", **facts: object) -> None:
+        self._tell("done", text, event, facts)
 
-    def note(self, text: str) -> None:
-        self.all.append(("note", text))
+    def note(self, text: str, event: str = "", **facts: object) -> None:
+        self._tell("note", text, event, facts)
 
-    def warn(self, text: str) -> None:
-        self.all.append(("warn", text))
+    def warn(self, text: str, event: str = "", **facts: object) -> None:
+        self._tell("warn", text, event, facts)
+
+    def _tell(self, how: str, text: str, event: str, facts: dict[str, object]) -> None:
+        self.all.append((how, text))
+        if event:
+            self.events.append((event, facts))
 
     def said(self, how: str) -> list[str]:
         """What was said that way."""

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from bridge.session.inbox import Exited, Happened, Inbox, Ready, SessionOver, SignalCame
-from bridge.session.supervise import GRACE, Kill, PassOn, Watch, act, supervise, wait_until_ready
+from bridge.session.supervise import GRACE, Kill, LeaveToIt, PassOn, Watch, act, supervise, wait_until_ready
 
 INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
 
@@ -22,7 +22,7 @@ def actions(watch: Watch, *timed: tuple[float, Happened | None]) -> list[object]
 
 
 def test_ctrl_c_at_a_terminal_is_left_to_the_process() -> None:
-    assert actions(Watch(at_terminal=True), (0, INT), (10, INT), (20, INT)) == [None, None, None]
+    assert actions(Watch(at_terminal=True), (0, INT), (10, INT), (20, INT)) == [LeaveToIt()] * 3
 
 
 def test_ctrl_c_without_a_terminal_is_passed_on() -> None:
@@ -31,7 +31,10 @@ def test_ctrl_c_without_a_terminal_is_passed_on() -> None:
 
 def test_mashing_ctrl_c_ends_the_process_and_more_of_it_kills() -> None:
     mashed = [(n / 3, INT) for n in range(6)]
-    assert actions(Watch(at_terminal=True), *mashed) == [None, None, PassOn(signal.SIGTERM), None, None, Kill()]
+    assert actions(Watch(at_terminal=True), *mashed) == [
+        *(LeaveToIt(), LeaveToIt(), PassOn(signal.SIGTERM)),
+        *(LeaveToIt(), LeaveToIt(), Kill()),
+    ]
 
 
 def test_a_signal_sent_to_bridge_and_to_its_group_is_one_wish() -> None:
@@ -62,6 +65,9 @@ class Recorder:
 
     def signal(self, number: signal.Signals) -> None:
         self.heard.append(number)
+
+    def interrupted(self) -> None:
+        self.heard.append("interrupted")
 
     def end(self) -> None:
         self.heard.append("end")
