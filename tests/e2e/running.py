@@ -46,11 +46,12 @@ class Output:
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)  # noqa: TID251
         self._thread.start()
 
-    def wait_for(self, pattern: str, timeout: float) -> re.Match[str]:
-        """Wait until ``pattern`` is in the output."""
+    def wait_for(self, pattern: str, timeout: float, *, after: int = 0) -> re.Match[str]:
+        """Wait until ``pattern`` is in the output, ``after`` so many characters."""
+        compiled = re.compile(pattern)
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not (match := re.search(pattern, self.text)):
+            while not (match := compiled.search(self.text, after)):
                 left = deadline - time.monotonic()
                 assert left > 0, f"no {pattern!r} within {timeout} s in:\n{self.text}"
                 assert not self._ended, f"ended without {pattern!r}:\n{self.text}"
