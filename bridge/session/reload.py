@@ -216,12 +216,12 @@ class Reloaded:
             self._narrator.warn(f"{error.message}. It is tried again when a file changes", event="not started")
         else:
             self._spawn(self._tell_when_accepting(began))
-        self._around.pause.on = False
+        self._around.pause.end()
         return None
 
     async def _drained(self) -> None:
         """Let nothing new reach the process, and what is under way come to its answer."""
-        self._around.pause.on = True
+        self._around.pause.begin()
         for each in self._around.inbound():
             each.part()
         if busy := await until_at_rest(self._relayed, DRAIN):

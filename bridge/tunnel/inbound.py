@@ -171,7 +171,7 @@ class Inbound:
     async def _connect_again(self, relayed: Relayed, port: PortMap) -> None:
         """Find another process for a client that has something to say."""
         try:
-            relayed.rejoin(await self._answering(port, partial(relayed.process, self._ends)))
+            relayed.rejoin(await self._answering(port, relayed))
         except (OSError, TimeoutError) as error:
             log.debug("a connection again to port %d of the process: %s", port.laptop, error)
             relayed.give_up()
@@ -180,9 +180,8 @@ class Inbound:
             raise
 
     async def _connect(self, incoming: Incoming, port: PortMap, relayed: Relayed | None = None) -> None:
-        new_end = partial(Listed, self._ends) if relayed is None else partial(relayed.process, self._ends)
         try:
-            end = await self._answering(port, new_end)
+            end = await self._answering(port, relayed)
         except (OSError, TimeoutError) as error:
             log.debug("a connection to port %d of the process: %s", port.laptop, error)
             incoming.refuse("the process does not accept connections")
@@ -194,17 +193,15 @@ class Inbound:
         if end.gone or incoming.accept(client) is None:
             end.reset()
             incoming.refuse("the process closed the connection")
-            return
-        if relayed is not None:
-            relayed.part()  # from one that is to be replaced since it was dialled
-        if self._on_taken is not None:
+        elif self._on_taken is not None:
             self._on_taken()
 
-    async def _answering(self, port: PortMap, new_end: Callable[[], Listed]) -> Listed:
+    async def _answering(self, port: PortMap, relayed: Relayed | None) -> Listed:
         """Connect to the process, or to who stands in for it."""
+        new_end = partial(Listed, self._ends) if relayed is None else partial(relayed.process, self._ends)
         while True:
             try:
-                return await self._dial_for_a_while(port.laptop, new_end)
+                return await self._dial_for_a_while(port.laptop, new_end, relayed)
             except (OSError, TimeoutError) as error:
                 if self._fallback is None:
                     raise
@@ -218,7 +215,7 @@ class Inbound:
                 assert isinstance(end, Listed)
                 return end
 
-    async def _dial_for_a_while(self, port: int, new_end: Callable[[], Listed]) -> Listed:
+    async def _dial_for_a_while(self, port: int, new_end: Callable[[], Listed], relayed: Relayed | None) -> Listed:
         """Dial until the process takes it, ``hold`` seconds at the most. _Busy: it listened, and took nothing."""
         listens = False
         turn: AbstractAsyncContextManager[object] = nullcontext()
@@ -228,7 +225,7 @@ class Inbound:
                     listens = True
                     try:
                         async with turn, asyncio.timeout(ATTEMPT):
-                            _, end = await self._dial(new_end, LAPTOP, port)
+                            return await self._dial_once(port, new_end, relayed)
                     except TimeoutError:
                         turn = self._turns[port]
                     except ConnectionError:
@@ -236,11 +233,17 @@ class Inbound:
                         if self._wait_accepting is None:
                             raise
                         await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
-                    else:
-                        assert isinstance(end, Listed)
-                        return end
         except TimeoutError as error:
             raise (_Busy if listens and self._hold else TimeoutError)(f"port {port} took nothing") from error
+
+    async def _dial_once(self, port: int, new_end: Callable[[], Listed], relayed: Relayed | None) -> Listed:
+        pauses = relayed.pauses if relayed else 0
+        _, end = await self._dial(new_end, LAPTOP, port)
+        assert isinstance(end, Listed)
+        if relayed is not None and relayed.pauses != pauses:
+            end.reset()
+            raise ConnectionResetError("it was taken by a process that is replaced by now")
+        return end
 
 
 class _Busy(TimeoutError):

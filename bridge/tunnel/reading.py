@@ -19,6 +19,17 @@ class Pause:
     """Whether the process is being replaced: nothing new is to reach it. Shared by all relays of a session."""
 
     on: bool = False
+    number: int = 0
+    """How many there were, this one included: what was dialled before is for a process that goes, or is gone."""
+
+    def begin(self) -> None:
+        """Begin one."""
+        self.on = True
+        self.number += 1
+
+    def end(self) -> None:
+        """End it: there is another process."""
+        self.on = False
 
 
 def _ignore(_originator: tuple[str, int], _heard: Heard) -> None:

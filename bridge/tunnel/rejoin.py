@@ -70,6 +70,11 @@ class Relayed:
         self._among.discard(self)
         self.conversation.lost("given up by its client")
 
+    @property
+    def pauses(self) -> int:
+        """How many times the process was replaced until now, or began to be."""
+        return self._pause.number if self._pause else 0
+
     # -- apart, and joined again -----------------------------------------------------------------------------------
 
     def rests(self, now: float) -> bool:
@@ -102,9 +107,6 @@ class Relayed:
         if self._client is None or self._client.gone or process.gone:
             process.reset()
             self.give_up()
-        elif self._pause is not None and self._pause.on:  # since it was dialled
-            process.reset()
-            self.wake()
         else:
             join(self._client, process)
 

@@ -50,12 +50,12 @@ class Stage:
             await asyncio.sleep(0.005)
 
     def begin_pause(self) -> None:
-        self.pause.on = True
+        self.pause.begin()
         self.inbound.part()
 
     def go_on_with(self, process: int) -> None:
         self.process = process
-        self.pause.on = False
+        self.pause.end()
 
 
 @contextlib.asynccontextmanager
