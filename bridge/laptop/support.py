@@ -127,7 +127,8 @@ def _volume(path: str, number: int) -> SandboxError:
     hint = "Run bridge with --mount off to do without the pod's files, or with --mount-at to have them elsewhere."
     if number == errno.EACCES:
         return SandboxError(
-            f"The pod's volume at {path} can't be shown: it needs a new entry in a folder that you may not list.",
+            f"The pod's volume at {path} can't be shown: it needs a new entry in a folder that you may not list, "
+            "or, in another volume, that the pod may not write to.",
             hint=f"Have the folder made: sudo mkdir -p {path}. {hint}",
         )
     if number == errno.EBUSY:

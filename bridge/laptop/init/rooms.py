@@ -23,7 +23,7 @@ from bridge.laptop.init import kernel
 from bridge.laptop.init.hidden import Hidden, mount_tmpfs
 
 _NEW = "new"
-_OLD_ROOT = ".old"
+_OLD_ROOT = ".bridge-old-root"
 _KERNELS = ("/proc", "/sys")
 _WRITABLE = 0o222
 
@@ -139,14 +139,12 @@ def _create_file(path: str) -> None:
 
 def _remove(entry: str) -> None:
     """Take an entry out of a room."""
-    if not os.path.lexists(entry):
-        return
-    with suppress(OSError):  # a symbolic link has nothing mounted on it
-        kernel.unmount(entry)
-    if os.path.isdir(entry) and not os.path.islink(entry):
-        os.rmdir(entry)
-    else:
+    if os.path.islink(entry):
         os.unlink(entry)
+    elif os.path.lexists(entry):
+        with suppress(OSError):  # what the room has of its own has nothing mounted on it
+            kernel.unmount(entry)
+        (os.rmdir if os.path.isdir(entry) else os.unlink)(entry)
 
 
 def _furnish(room: str, folder: str, without: str) -> None:
