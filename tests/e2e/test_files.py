@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.running import PROGRAM, SERVER, bridge, eventually, spec_of
+from tests.e2e.running import PROGRAM, SERVER, assert_nothing_left, bridge, eventually, spec_of
+from tests.e2e.test_process import in_terminal
 from tests.e2e.workloads import client, deployment, manifest
 
 if TYPE_CHECKING:
@@ -164,6 +165,39 @@ def test_the_files_are_outside_of_the_sandbox_too_and_gone_after_a_crash(
         session.kill()
         eventually(lambda: laptop.run(["ls", folder, secret]).stdout, f"{folder}:\nenv\n", timeout=30)
     kubectl.rollout("deployment/web")
+
+
+def test_a_large_volume_is_copied_only_when_that_is_wanted(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str, with_volumes: object
+) -> None:
+    kubectl("exec", "beside", "--", "sh", "-c", "head -c 9000 /dev/zero > /data/zeros; chmod 644 /data/zeros")
+    before = kubectl.json("get", "deployment/web")
+    options = [
+        "run",
+        "-n",
+        shop,
+        "-s",
+        "web",
+        "--mount",
+        "copy",
+        "--copy-limit",
+        "8Ki",
+        "--",
+        "wc",
+        "-c",
+        "/data/zeros",
+    ]
+    done = laptop.run([PROGRAM, *options])
+    assert done.returncode == 2
+    assert "the volume data at /data holds 9 KiB, more than is copied without being asked (8 KiB)" in done.stderr
+    assert "--copy-limit" in done.stderr
+    assert kubectl.json("get", "deployment/web")["spec"] == before["spec"]
+    assert_nothing_left(kubectl)
+    with in_terminal(laptop, *options) as (terminal, process):
+        terminal.wait_for(r"the volume data at /data holds 9 KiB: copy it into this laptop's memory\? \[y/N\] ")
+        terminal.type("y\n")
+        terminal.wait_for(r"\n9000 /data/zeros")
+        assert process.wait(60) == 0
 
 
 def without(path: str, sums: str) -> str:
