@@ -122,13 +122,14 @@ def seen_in_the_database(kubectl: Kubectl, users: Users, host: str) -> None:
     show([f"search for {SOUGHT!r}, which asks tasks: {found.splitlines()[0]}"])
 
 
-def seen_after_an_edit(users: Users, laptop: Laptop, host: str) -> None:
+def seen_after_an_edit(users: Users, laptop: Laptop, host: str, session: Session) -> None:
     say(f'   in the editor: GREETING = "{NEW_GREETING}"')
     shell(laptop, EDIT, NEW_GREETING)
     users.until(
         "the new greeting from the laptop, the old one from the canary",
         lambda answer: answer.host == host and answer.greeting == NEW_GREETING,
         lambda answer: from_pod("canary")(answer) and answer.greeting == GREETING,
+        meanwhile=session.show_account,
     )
 
 
@@ -173,8 +174,8 @@ def tell(kubectl: Kubectl, laptop: Laptop, options: list[str]) -> None:
             seen_from_the_laptop(kubectl, users, host, session)
         with step(4, f"A new task, {NEW_TASK!r}: the laptop writes it, the canary reads it from the same database"):
             seen_in_the_database(kubectl, users, host)
-        with step(5, "An edit, and the process starts itself again; the canary still answers one in ten"):
-            seen_after_an_edit(users, laptop, host)
+        with step(5, "An edit: bridge starts the process again, and no user waits for long"):
+            seen_after_an_edit(users, laptop, host, session)
         with step(6, "The end: the original is back"):
             seen_at_the_end(users, session)
         with step(7, "Before and after"):

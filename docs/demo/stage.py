@@ -242,7 +242,7 @@ class Session:
 
 @contextmanager
 def swapped(laptop: Laptop, options: list[str]) -> Iterator[Session]:
-    command = ["bridge", "run", *options, "--swap", "tasks", "python", "docs/demo/tasks/app.py", "--reload"]
+    command = ["bridge", "run", *options, "--swap", "tasks", "--reload", "python", "docs/demo/tasks/app.py"]
     say(f"   $ {shlex.join(command)}", BOLD)
     with tempfile.NamedTemporaryFile() as output:
         argv = ["sh", "-euc", RUN, "sh", *command]
