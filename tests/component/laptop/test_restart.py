@@ -1,0 +1,55 @@
+"""What was started in a sandbox is ended, and started again; what has entered the sandbox goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+PROGRAM = """
+import json, os, sys, time
+from bridge.laptop.enter import become
+from bridge.laptop.process import namespace_of, processes_in
+from bridge.laptop.sandbox import sandbox
+
+def names(namespace):
+    return sorted(" ".join(each.cmdline()[-1:]) for each in processes_in(namespace) if each.pid != box._init.pid)
+
+def until(namespace, wanted):
+    deadline = time.monotonic() + 20
+    while (found := names(namespace)) != wanted:
+        assert time.monotonic() < deadline, found
+        os.sched_yield()
+
+DAEMON = "(setsid sh -c 'trap : TERM; sleep 1001; sleep 1002' &) & exec sleep 1003"
+with sandbox() as box:
+    first = box.start(["sh", "-c", DAEMON], os.environb, "/")
+    namespace = namespace_of(first.pid)
+    entered = os.fork()
+    if not entered:
+        become(["sleep", "1004"], os.environb, box.way_in())
+    until(namespace, sorted(["1001", "1003", "1004", "trap : TERM; sleep 1001; sleep 1002"]))
+    killed = box.end_started(grace=0.3)
+    ended = first.wait(1)
+    left = names(namespace)
+    box.start(["sleep", "1005"], os.environb, "/")
+    until(namespace, ["1004", "1005"])
+    box.end(grace=5)
+    print(json.dumps({"killed": len(killed), "signal": ended.signal, "left": left, "at the end": names(namespace)}))
+    os.waitpid(entered, 0)
+"""
+
+
+def test_what_was_started_ends_with_its_daemons_and_what_has_entered_goes_on(laptop):
+    done = subprocess.run(
+        laptop.as_user(laptop.interpreter, "-c", PROGRAM),
+        cwd=laptop.home,
+        env=laptop.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    # The daemon's shell outlives SIGTERM, and begins its second sleep: both are killed.
+    assert told == {"killed": 2, "signal": 15, "left": ["1004"], "at the end": []}
