@@ -7,7 +7,7 @@ has the process's own ports published on the laptop.
 
 import asyncio
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -61,10 +61,14 @@ class Redirected:
 
 
 class Localhost:
-    """Keeps both sides' ports in step. ``run`` is a task for the event loop, until it is cancelled."""
+    """Keeps both sides' ports in step, and calls ``looked`` after each look.
 
-    def __init__(self, box: "Sandbox", published: "Published") -> None:
+    ``run`` is a task for the event loop, until it is cancelled.
+    """
+
+    def __init__(self, box: "Sandbox", published: "Published", looked: Callable[[], object] = lambda: None) -> None:
         self._box = box
+        self._looked = looked
         self._published = published
         self._redirected = Redirected()
 
@@ -82,3 +86,4 @@ class Localhost:
         if redirected != self._redirected and self._box.redirect_laptop_ports(redirected.ports4, redirected.ports6):
             self._redirected = redirected
         await self._published.update({each.port for each in inside})
+        self._looked()

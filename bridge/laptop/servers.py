@@ -28,6 +28,9 @@ class Servers(Protocol):
     def ports(self) -> Collection[int]:
         """The ports on which something listens now."""
 
+    def begun(self) -> Collection[int]:
+        """Those of the ports that were not there when it was begun to look."""
+
     async def dial(self, factory: Callable[[], asyncio.Protocol], port: int) -> Dialled:
         """Connect to what listens on the port. Raises OSError."""
 
@@ -48,6 +51,10 @@ class Inside:
         """The ports in the sandbox."""
         return self._box.listening()
 
+    def begun(self) -> Collection[int]:
+        """The sandbox was empty."""
+        return self.ports()
+
     async def dial(self, factory: Callable[[], asyncio.Protocol], port: int) -> Dialled:
         """Connect in the sandbox."""
         return await self._box.dial_inside(factory, "localhost", port)
@@ -60,10 +67,12 @@ class InsideOrOutside:
         self._box = box
         self._published = published
         self._laptop: ListenTable | None = None
+        self._before: Collection[int] = ()
 
     def open(self) -> None:
         """Begin to look at the laptop's ports."""
         self._laptop = laptop_table()
+        self._before = self._outside().keys()
 
     def close(self) -> None:
         """Look at them no more: from now on nobody listens outside."""
@@ -74,6 +83,10 @@ class InsideOrOutside:
     def ports(self) -> Collection[int]:
         """The ports in either place."""
         return self._box.listening() | self._outside().keys()
+
+    def begun(self) -> Collection[int]:
+        """Without what the laptop had before."""
+        return self._box.listening() | (self._outside().keys() - set(self._before))
 
     async def dial(self, factory: Callable[[], asyncio.Protocol], port: int) -> Dialled:
         """Connect in the sandbox; where nothing listens there, outside."""

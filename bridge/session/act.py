@@ -24,6 +24,7 @@ from bridge.laptop.settings import NetworkSettings
 from bridge.plan.environment import SessionIdentity, cluster_environment, process_environment
 from bridge.plan.mounts import mounts_of
 from bridge.plan.objects import name_of
+from bridge.session.advice import Advice
 from bridge.session.answering import NoProcess, OwnProcess
 from bridge.session.enter import Door
 from bridge.session.envfiles import write_environment
@@ -39,6 +40,7 @@ from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
 from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
+from bridge.session.terminal import in_foreground
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
 from bridge.session.volumes import Volumes, ask_at_terminal
@@ -99,6 +101,12 @@ class Action:
         self._wanted = Wanted(self._swap.plan.ports)
         self._requests = Requests(self._narrator, always=self._request.log_requests)
         self._pause = Pause()
+        self._advice = Advice(
+            self._wanted,
+            self._narrator,
+            who="the process" if self._request.command else "a program",
+            may_ask=self._may_ask,
+        )
         self._guarding = Guarding(
             self._inbox, self._narrator, self._request.grace, has_target=self._request.target is not None
         )
@@ -108,6 +116,7 @@ class Action:
             self._box,
             self._line,
             self._wanted,
+            self._advice,
             hold=self._request.hold,
             outside=not self._request.command,
             narrator=self._narrator,
@@ -181,7 +190,7 @@ class Action:
         """Begin what answers, take the original out when it accepts, and return its exit code when it has ended."""
         self._start(report, of_image)
         reached("started")
-        at_terminal = self._answering.own and _at_terminal()
+        at_terminal = self._answering.own and in_foreground()
         with self._signals_delivered():
             ended = wait_until_ready(
                 self._answering,
@@ -189,6 +198,7 @@ class Action:
                 self._narrator,
                 at_terminal=at_terminal,
                 patience=SLOW_TO_ACCEPT if self._answering.own else None,
+                remark=self._advice.slow,
                 renew=self._renew,
             )
         if ended is not None:
@@ -254,6 +264,10 @@ class Action:
         if not (reloads or self._request.log_requests):
             return None
         return Reading(tell=self._requests.heard, pause=self._pause if reloads else None)
+
+    def _may_ask(self) -> bool:
+        """Whether a question can be answered at the terminal, where a process of its own may be reading."""
+        return in_foreground() and not (self._answering.own and os.isatty(0))
 
     # ---- the tie --------------------------------------------------------------------------------------------------
     def _reached(self, swap: Swap) -> tuple[Object, Connection]:
@@ -397,17 +411,3 @@ def _network(report: Report) -> NetworkSettings:
 async def _made(make: Callable[[], Line]) -> Line:
     """Make what wants a running loop."""
     return make()
-
-
-def _at_terminal() -> bool:
-    """Whether bridge is in the foreground of a terminal, which then sends Ctrl-C to the process as well."""
-    try:
-        descriptor = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(descriptor) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)

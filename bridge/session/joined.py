@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 from bridge.laptop.dns import DnsServer
 from bridge.laptop.gate import Gate, Parking
 from bridge.laptop.localhost import Localhost, Way, ways
-from bridge.laptop.published import Published, Unavailable
+from bridge.laptop.published import Elsewhere, Opened, Published
 from bridge.laptop.servers import Inside, InsideOrOutside
+from bridge.session.advice import kernels_choice
 from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.laptop.servers import Servers
     from bridge.laptop.settings import NetworkSettings
     from bridge.plan.ports import PortMap
+    from bridge.session.advice import Advice
     from bridge.session.narrator import Narrator
     from bridge.session.wanted import Wanted
     from bridge.tunnel.line import Line
@@ -56,6 +58,7 @@ class Joined:
         box: Sandbox,
         line: Line,
         wanted: Wanted,
+        advice: Advice,
         *,
         hold: float,
         outside: bool,
@@ -65,6 +68,8 @@ class Joined:
         self._box = box
         self._line = line
         self._wanted = wanted
+        self._advice = advice
+        self._shown: set[int] = set(kernels_choice())  # what nobody looks for is not shown
         self._published = Published(self._accept_published, self._tell_published)
         self.servers: Servers = InsideOrOutside(box, lambda: self._published.ports) if outside else Inside(box)
         """Who answers; ``outside``: also what listens on the laptop outside of the sandbox."""
@@ -94,7 +99,8 @@ class Joined:
         for part in (*self._outbound(), dns):
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
-        self._keep(Localhost(self._box, self._published).run())
+        self._stack.callback(self._advice.stop)
+        self._keep(Localhost(self._box, self._published, self._looked).run())
 
     def moved(self, network: NetworkSettings) -> None:
         """Note that another pod is there, with addresses of its own."""
@@ -182,8 +188,15 @@ class Joined:
         return _Dialling(lambda end: self._box.dial_inside(lambda: End(end), "localhost", port))
 
     def _tell_published(self, event: Event) -> None:
-        if isinstance(event, Unavailable):
-            self._narrator.warn(f"the process's port {event.port} is not on this laptop's localhost: {event.reason}")
+        match event:
+            case Opened(port) if port not in self._shown:
+                self._shown.add(port)
+                self._narrator.note(f"port {port} of the process is localhost:{port} on this laptop, too")
+            case Elsewhere(port, at, reason):
+                self._narrator.warn(f"port {port} of the process is localhost:{at} on this laptop: {reason}")
+
+    def _looked(self) -> None:
+        self._advice.look(self.servers.begun())
 
     # ---- the process ----------------------------------------------------------------------------------------------
     async def accepting(self) -> None:

@@ -121,9 +121,10 @@ def wait_until_ready(
     *,
     at_terminal: bool,
     patience: float | None,
+    remark: Callable[[], str],
     renew: Callable[[SessionOver], bool],
 ) -> int | None:
-    """Wait until the process accepts (None) or has ended first (its exit code); say so after ``patience`` seconds."""
+    """Wait until the process accepts (None) or has ended first (its exit code); remark after ``patience`` seconds."""
     watch = Watch(at_terminal=at_terminal)
     say_at = None if patience is None else time.monotonic() + patience
     while True:
@@ -135,7 +136,7 @@ def wait_until_ready(
             return happened.code
         if happened is None and say_at is not None and time.monotonic() >= say_at:
             say_at = None
-            narrator.warn("the process does not accept connections yet; until it does, the original keeps answering")
+            narrator.warn(remark())
             continue
         watch = _handle(watch, happened, process, narrator, renew)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -115,3 +116,21 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
             assert (left.returncode, session.wait()) == (0, 0), left.stderr
             inside.wait(20)
     assert_restored(kubectl, before)
+
+
+def test_a_port_that_the_cluster_does_not_send_to_is_offered_to_it(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    with in_terminal(laptop, "up", "-n", shop, "-s", "web", "-e", "18081:8080") as (terminal, session):
+        terminal.wait_for("waiting for a program that listens on 18081")
+        (name,) = re.findall(r"bridge-web-([a-z0-9]+)-", terminal.text)
+        with Bridge(laptop, "exec", name, "--", "python", SERVER, "18082") as inside:
+            terminal.wait_for("listens on 18082, the cluster sends to 8080: use --expose 18082:8080")
+            terminal.wait_for(r"\[Y/n\] ")
+            terminal.type("\n")
+            terminal.wait_for("is now answered by this laptop -> laptop port 8080 -> 18082")
+            answered_by(kubectl, inside.served_by())
+            terminal.type("\x03")
+            terminal.wait_for("removed from the cluster")
+            assert session.wait(30) == 0
+    assert "version=1" in ask(kubectl)

@@ -245,7 +245,10 @@ def test_a_taken_port_is_told_and_not_fatal(laptop, echo):
     events = Path(laptop.home / "taken")
     events.touch()
     events.chmod(0o666)
-    source = "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); sys.stdin.read()"
+    source = (
+        "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); "
+        "s.accept()[0].sendall(b'the process'); sys.stdin.read()"
+    )
     options = ("--events", str(events))
     with (
         laptop.start(
@@ -253,7 +256,9 @@ def test_a_taken_port_is_told_and_not_fatal(laptop, echo):
         ) as process,
         events.open() as told,
     ):
-        event = next_event(told)
-        assert event == {"Unavailable": {"port": echo.port, "reason": "another program listens on it"}}
+        event = next_event(told)["Elsewhere"]
+        assert (event["port"], event["reason"]) == (echo.port, "another program listens on it")
+        with socket.create_connection(("127.0.0.1", event["at"])) as client:  # there it is instead
+            assert client.recv(100) == b"the process"
         process.stdin.close()
         assert process.wait(10) == 0
