@@ -46,7 +46,8 @@ class Inside:
         """Read what ``render`` wrote."""
         told = json.loads(content)
         image = None if told["image"] is None else os.fsencode(told["image"])
-        return cls(pod=os.fsencode(told["pod"]), image=image, identity=SessionIdentity(**told["identity"]))
+        identity = told["identity"] | {"mounts": tuple(told["identity"]["mounts"])}
+        return cls(pod=os.fsencode(told["pod"]), image=image, identity=SessionIdentity(**identity))
 
     def environment(self, laptop: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Return the whole environment of a program that ``laptop``, the caller's own, is merged into."""
