@@ -92,7 +92,7 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
 ) -> None:
     before = spec_of(kubectl)
     env_file = laptop.run(["mktemp", "-d"]).stdout.strip() + "/env"
-    words = ["-n", shop, "-s", "web", "-e", "18080:8080", "--env-file", env_file]
+    words = ["-n", shop, "-s", "web", "-e", "18080:8080", "--hold", "60", "--env-file", env_file]
     with Bridge(laptop, "up", *words) as session:
         session.err.wait_for(r"up: waiting for a program that listens on 18080", 60)
         assert "WEB_SERVICE_PORT='80'" in laptop.run(["cat", env_file]).stdout
@@ -103,7 +103,7 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
         # Nothing listens now: what comes is held, as in a restart.
         name = session.err.wait_for(r"bridge-web-([a-z0-9]+)-", 20)[1]
         with ThreadPoolExecutor(1) as other:
-            held = other.submit(ask, kubectl, "http://web/", "--max-time", "15")
+            held = other.submit(ask, kubectl, "http://web/", "--max-time", "60")
             eventually(lambda: laptop.run([PROGRAM, "status"]).stdout, "(1 held)")
             inside = Bridge(laptop, "exec", name, "--", "python", SERVER, "18080")
             assert inside.served_by() in held.result()
