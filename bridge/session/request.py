@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bridge.errors import UsageError
 from bridge.plan.probe import Probe
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class RunRequest:
     """Show each HTTP request that the cluster makes."""
     reload: Sources | None = None
     """Start the command again whenever one of these files has changed."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what contradicts itself."""
+        if self.mount_at and self.mount is MountMode.OFF:
+            raise UsageError("--mount-at wants the volumes, --mount off does not", hint="Leave one of them away.")
 
     @property
     def left(self) -> int | None:

@@ -17,7 +17,7 @@ from bridge.errors import ClusterError, TargetError
 from bridge.plan.ports import Expose
 from bridge.plan.probe import Probe, Rule
 from bridge.plan.target import TargetSpec
-from bridge.session.request import ClusterChoice, RestoreRequest, RunRequest
+from bridge.session.request import ClusterChoice, MountMode, RestoreRequest, RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def test_each_flag_reaches_the_request(asked: Callable[..., Any]) -> None:
     words = (
         "--swap deploy/web:app -e 8080 --expose 9090:90 --context kind -n shop --kubeconfig /k --env-file e "
         "--env-json j --image other:1 --run-init-containers --grace 12 --hold 0 --keep-original --fallback "
-        "--probe http:/healthz "
+        "--probe http:/healthz --mount copy --mount-at d --copy-limit 2Gi "
         "--takeover --allow-takeover --timeout 5 -- python app.py --fallback"
     )
     assert request(asked, *words.split()) == RunRequest(
@@ -108,6 +108,9 @@ def test_each_flag_reaches_the_request(asked: Callable[..., Any]) -> None:
         grace=12.0,
         hold=0.0,
         probe=Probe(Rule.HTTP, "/healthz"),
+        mount=MountMode.COPY,
+        mount_at=Path("d"),
+        copy_limit=2 * 1024**3,
         keep_original=True,
         fallback=True,
         takeover=True,
@@ -138,7 +141,11 @@ def test_variables_are_the_defaults_and_flags_win(asked: Callable[..., Any], mon
 
 
 @pytest.mark.parametrize(
-    "words", ["--grace 2 x", "--grace soon x", "--hold -1 x", "--timeout 0 x", "--nonsense x", "--swap web"]
+    "words",
+    [
+        *("--grace 2 x", "--grace soon x", "--hold -1 x", "--timeout 0 x", "--nonsense x", "--swap web"),
+        *("--mount some x", "--copy-limit much x", "--mount off --mount-at d x"),
+    ],
 )
 def test_what_can_not_be_meant_is_refused_before_anything(words: str) -> None:
     assert invoke("run", *words.split()).exit_code == 2
