@@ -79,7 +79,13 @@ class Control:
         self._sock.close()
 
     def hears(self) -> messages.Message | None:
-        """The next message; None at the end."""
+        """The next message; None at the end. News of ports is no answer: other programs of this machine make it."""
+        while isinstance(message := self.hears_all(), messages.Listening):
+            pass
+        return message
+
+    def hears_all(self) -> messages.Message | None:
+        """The next message, also news of ports; None at the end."""
         while not self._waiting:
             data = self._sock.recv(65536)
             if not data:

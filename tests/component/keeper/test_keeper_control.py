@@ -195,6 +195,6 @@ def test_ports_of_the_neighbours_are_reported_and_followed(proxy, control):
 
 def next_ports(live: Control, wanted) -> tuple[int, ...]:
     """The next news that is wanted: other tests' ports come and go too."""
-    while not wanted(ports := live.hears().ports):
+    while not wanted(ports := live.hears_all().ports):
         pass
     return ports

@@ -44,11 +44,8 @@ def test_sigterm_ends_it_at_once_with_all_that_it_started(ssh, control):
 
 
 def heard_last(control) -> list[messages.Message]:
-    """What is said until the end, without news of ports."""
-    said = []
-    while (message := control.hears()) is not None:
-        said += [] if isinstance(message, messages.Listening) else [message]
-    return said
+    """What is said until the end."""
+    return list(iter(control.hears, None))
 
 
 def test_a_laptop_is_told_of_the_end_and_ends_it_by_leaving(ssh, control):
@@ -57,8 +54,7 @@ def test_a_laptop_is_told_of_the_end_and_ends_it_by_leaving(ssh, control):
             live.say(messages.Hello(proxy.token))
             assert isinstance(live.hears(), messages.Report)
             proxy.terminate()
-            while (message := live.hears()) != messages.Ending():
-                assert isinstance(message, messages.Listening)
+            assert live.hears() == messages.Ending()
             assert ssh(proxy).is_authenticated()  # it goes on serving
             live.say(messages.Ping(1))
             assert live.hears() == messages.Pong(1)
@@ -326,7 +322,6 @@ def test_the_image_has_all_that_the_guard_needs_and_it_stays_small(rootfs, contr
     cluster = Cluster()
     with guarded_proxy(cluster, orders(grace=2), command=in_the_image(rootfs, 65532)) as proxy:
         live = control(proxy)
-        while (message := live.hears()) != messages.Guard(messages.GuardState.ARMED):
-            assert isinstance(message, messages.Listening)
+        assert live.hears() == messages.Guard(messages.GuardState.ARMED)
         assert psutil.Process(proxy.guard_pid).memory_info().rss < 32 * 1024 * 1024
         cluster.wait_for(lambda: not cluster.is_there(ROOT))
