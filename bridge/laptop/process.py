@@ -20,7 +20,7 @@ from functools import partial
 import psutil
 
 from bridge.errors import CommandError, SandboxError
-from bridge.laptop.init import tree
+from bridge.laptop.init.looking import look_until_sure, newest_first
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ def namespace_of(pid: int) -> int:
 
 def processes_in(namespace: int) -> list[psutil.Process]:
     """The processes in a network namespace."""
-    return tree.look_until_sure(partial(_look, namespace))
+    return look_until_sure(partial(_look, namespace))
 
 
 def _look(namespace: int) -> tuple[list[psutil.Process], list[int]]:
     found, missed = [], []
-    for pid in tree.newest_first():
+    for pid in newest_first():
         try:
             if namespace_of(pid) == namespace:
                 found.append(psutil.Process(pid))

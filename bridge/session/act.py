@@ -40,10 +40,10 @@ from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
 from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
-from bridge.session.terminal import in_foreground
+from bridge.session.terminal import agrees, in_foreground
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
-from bridge.session.volumes import Volumes, ask_at_terminal
+from bridge.session.volumes import Volumes
 from bridge.session.wanted import Wanted
 from bridge.tunnel.line import Line
 from bridge.tunnel.reading import Pause, Reading
@@ -133,7 +133,7 @@ class Action:
             self._narrator,
             mode=self._request.mount,
             limit=self._request.copy_limit,
-            ask=ask_at_terminal,
+            ask=partial(agrees, enter_agrees=False),
             outside=around.outside,
         )
         self._upkeep = Upkeep(

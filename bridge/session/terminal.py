@@ -9,7 +9,7 @@ import asyncio
 import os
 
 TERMINAL = "/dev/tty"
-_NO = {"n", "no"}
+_YES, _NO = {"y", "yes"}, {"n", "no"}
 
 
 def in_foreground() -> bool:
@@ -24,23 +24,31 @@ def in_foreground() -> bool:
         os.close(descriptor)
 
 
-async def agrees(question: str) -> bool:
-    """Ask a question to which Enter means yes, and wait for the line that answers it; no terminal means no."""
+async def agrees(question: str, *, enter_agrees: bool = True) -> bool:
+    """Ask a question, and wait for the line that answers it; no terminal that could be asked on means no."""
     try:
         descriptor = _open()
     except OSError:
         return False
     try:
-        os.write(descriptor, f"{question} [Y/n] ".encode())
-        await _readable(descriptor)
-        if not _is_ours(descriptor):  # it is in the background now: to read would stop it
-            return False
-        return os.read(descriptor, 4096).decode(errors="replace").strip().lower() not in _NO
+        answer = await _answer(descriptor, f"{question} {'[Y/n]' if enter_agrees else '[y/N]'} ")
     except asyncio.CancelledError:
         os.write(descriptor, b"\n")
         raise
     finally:
         os.close(descriptor)
+    if answer is None:
+        return False
+    return answer not in _NO if enter_agrees else answer in _YES
+
+
+async def _answer(descriptor: int, question: str) -> str | None:
+    """What is typed; None in the background, where to read would stop bridge."""
+    if not _is_ours(descriptor):
+        return None
+    os.write(descriptor, question.encode())
+    await _readable(descriptor)
+    return os.read(descriptor, 4096).decode(errors="replace").strip().lower() if _is_ours(descriptor) else None
 
 
 async def _readable(descriptor: int) -> None:

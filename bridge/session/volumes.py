@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import stat
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +33,9 @@ from bridge.tunnel.published import Torn, read_published
 from bridge.tunnel.sftp import open_sftp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Future
+    from typing import Any
 
     from bridge.laptop.sandbox import Sandbox
     from bridge.plan.mounts import Mount
@@ -74,7 +74,7 @@ class Found:
 
 
 class Volumes:
-    """The volumes of one session. ``ask`` puts a question to the user; None where there is no terminal for it."""
+    """The volumes of one session. ``ask`` puts a question to the user; no, where there is no terminal for it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Volumes:
         *,
         mode: MountMode,
         limit: int,
-        ask: Callable[[str], bool | None],
+        ask: Callable[[str], Coroutine[Any, Any, bool]],
         outside: Outside | None = None,
     ) -> None:
         self._box, self._loop, self._line, self._narrator = box, loop, line, narrator
@@ -147,7 +147,7 @@ class Volumes:
             if each.size <= self._limit:
                 continue
             what = f"{each.mount} holds {in_words(each.size)}"
-            if not self._ask(f"{what}: copy it into this laptop's memory?"):
+            if not self._loop.run(self._ask(f"{what}: copy it into this laptop's memory?")):
                 raise UsageError(
                     f"{what}, more than is copied without being asked ({in_words(self._limit)})",
                     hint="Mount it live (--mount live, with sshfs installed), give it --copy-limit, or --mount off.",
@@ -352,16 +352,3 @@ def in_words(size: int) -> str:
         if size < 1024 ** (power + 1):
             return f"{size / 1024**power:.0f} {unit}"
     return f"{size / 1024**3:.1f} GiB"
-
-
-def ask_at_terminal(question: str) -> bool | None:
-    """Ask at the terminal, which may not be stdin; None where there is none, or it is not ours to read now."""
-    try:
-        descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "r+b", buffering=0) as terminal:
-        if not stat.S_ISCHR(os.fstat(descriptor).st_mode) or os.tcgetpgrp(descriptor) != os.getpgrp():
-            return None
-        terminal.write(f"{question} [y/N] ".encode())
-        return terminal.readline().strip().lower() in (b"y", b"yes")

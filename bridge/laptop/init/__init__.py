@@ -17,6 +17,7 @@ and because something must outlive a killed bridge to end the tree. It speaks wi
     live        the pod's volumes over SFTP: sshfs, which init mounts and ends
     child       the start of the user's process
     tree        which processes are in the sandbox
+    looking     looking at all processes, while they begin and end
     ending      how they are ended
 
 Everything here runs under ``python -I -S``: stdlib only. ``os.path`` and plain ``open`` are used, because pathlib

@@ -4,6 +4,7 @@ Each raises OSError with the errno, like ``os`` does.
 """
 
 import ctypes
+import fcntl
 import os
 
 CLONE_NEWNS = 0x0002_0000
@@ -24,6 +25,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
+_NS_GET_PARENT = 0xB702
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)  # in glibc and musl, though in no header
@@ -33,6 +36,11 @@ _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_u
 def unshare(flags: int) -> None:
     """Leave the namespaces in ``flags`` for new ones."""
     _check(_libc.unshare(flags))
+
+
+def parent_of_namespace(fd: int) -> int:
+    """A descriptor of the user namespace which that behind ``fd`` was made in; EPERM where it is outside of ours."""
+    return fcntl.ioctl(fd, _NS_GET_PARENT)
 
 
 def setns(fd: int, kind: int) -> None:

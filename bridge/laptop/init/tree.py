@@ -1,38 +1,25 @@
 """Which processes are in the sandbox, and how they are ended.
 
-In the sandbox is who shares init's network namespace, or descends from init or from one that shares it: as init is the
-subreaper, a daemon that forked twice and left its session still does; and a descendant may have made network namespaces
-of its own. SIGTERM goes to all of them at once (like systemd's control-group mode), and SIGHUP to those that came in
-from another terminal: to a shell it says that its connection is cut, where it would ignore SIGTERM (like SendSIGHUP=
-there). Then, after the grace, SIGKILL until none is left.
-A process is held by its pidfd before it is judged, so that a reused pid is never hit.
+In the sandbox is who
+
+    shares init's network namespace
+    is in a user namespace made within init's own: who made network namespaces of its own had to make one
+    descends from init, or from one that shares its network namespace: as init is the subreaper, a daemon that forked
+    twice and left its session still does
+
+SIGTERM goes to all of them at once (like systemd's control-group mode), and SIGHUP to those that came in from another
+terminal: to a shell it says that its connection is cut, where it would ignore SIGTERM (like SendSIGHUP= there). Then,
+after the grace, SIGKILL until none is left. A process is held by its pidfd before it is judged, so that a reused pid is
+never hit.
 """
 
 import os
 import signal
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from functools import partial
-from typing import TypeVar
 
-_T = TypeVar("_T")
-
-_LOOKS = 50  # at the processes, before one that forks and ends faster than it can be looked at is given up
-
-
-def look_until_sure(look: Callable[[], tuple[_T, Iterable[int]]]) -> _T:
-    """What ``look`` finds among the processes, looked for again while it finds nothing and can't be sure of it.
-
-    Besides what it found, ``look`` gives the pids that had ended when it came to them. Such a one may have forked
-    since the list of processes was read, and its child is not on the list: so finding nothing means something only
-    when each of them is known to have ended before.
-    """
-    ended: set[int] = set()
-    for _ in range(_LOOKS):
-        found, missed = look()
-        if found or ended.issuperset(missed):
-            break
-        ended.update(missed)
-    return found
+from bridge.laptop.init import kernel
+from bridge.laptop.init.looking import look_until_sure, newest_first
 
 
 class Tree:
@@ -42,6 +29,7 @@ class Tree:
         self._me = os.getpid()
         self._but = but
         self._namespace = os.stat("/proc/self/ns/net").st_ino
+        self._user_namespace = os.stat("/proc/self/ns/user").st_ino
 
     def hold(self, *, entered: bool = True) -> dict[int, int]:
         """All of them but init: pid -> pidfd, which the caller closes. Those that have entered only if wanted."""
@@ -74,7 +62,9 @@ class Tree:
     def _is_ours(self, pid: int, parents: dict[int, int | None]) -> bool:
         if pid == self._me or pid in self._but:
             return False
-        return self._shares_namespace(pid) or self._descends(pid, parents, self._is_inside)
+        if self._shares_namespace(pid) or self._is_within(pid):
+            return True
+        return self._descends(pid, parents, self._is_inside)
 
     def _is_started_here(self, pid: int, parents: dict[int, int | None]) -> bool:
         return pid not in self._but and self._descends(pid, parents, lambda parent: parent == self._me)
@@ -87,6 +77,23 @@ class Tree:
             return os.stat(f"/proc/{pid}/ns/net").st_ino == self._namespace
         except OSError:
             return False
+
+    def _is_within(self, pid: int) -> bool:
+        """Whether its user namespace is init's own, or was made within that: there is no way out of it."""
+        try:
+            namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            while os.fstat(namespace).st_ino != self._user_namespace:
+                outer = kernel.parent_of_namespace(namespace)
+                os.close(namespace)
+                namespace = outer
+        except OSError:
+            return False
+        finally:
+            os.close(namespace)
+        return True
 
     @staticmethod
     def _descends(pid: int | None, parents: dict[int, int | None], of: Callable[[int], bool]) -> bool:
@@ -115,11 +122,6 @@ def is_stopped(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] == b"T"
     except (OSError, IndexError):
         return False
-
-
-def newest_first() -> list[int]:
-    """The pids of all processes. The newest first, as they are the likeliest to be gone in a moment."""
-    return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
 
 
 def _parent(pid: int) -> int | None:

@@ -27,6 +27,12 @@ with sandbox() as box:
     entered = os.fork()
     if not entered:
         become(["sleep", "1004"], os.environb, box.way_in())
+    apart = os.fork()
+    if not apart:
+        become(["unshare", "--user", "--map-root-user", "--net", "sleep", "1006"], os.environb, box.way_in())
+    while open(f"/proc/{apart}/comm").read() != "sleep\\n":
+        os.sched_yield()
+    assert namespace_of(apart) != namespace
     until(namespace, sorted(["1001", "1003", "1004", "trap : TERM; sleep 1001; sleep 1002"]))
     killed = box.end_started(grace=0.3)
     ended = first.wait(1)
@@ -36,10 +42,11 @@ with sandbox() as box:
     box.end(grace=5)
     print(json.dumps({"killed": len(killed), "signal": ended.signal, "left": left, "at the end": names(namespace)}))
     os.waitpid(entered, 0)
+    assert os.waitpid(apart, 0)[1] == 15
 """
 
 
-def test_what_was_started_ends_with_its_daemons_and_what_has_entered_goes_on(laptop):
+def test_what_was_started_ends_alone_and_what_has_entered_at_the_end_wherever_it_went(laptop):
     done = subprocess.run(
         laptop.as_user(laptop.interpreter, "-c", PROGRAM),
         cwd=laptop.home,
