@@ -26,7 +26,7 @@ def test_a_target_that_is_made_anew_is_left_as_it_is(stage: Stage) -> None:
     with stage.session() as session:
         stage.kubectl("delete", "deployment/web")
         stage.kubectl.apply(deployment(replicas=2))
-        session.err.wait_for("deployment/web was restored", 20)
+        session.err.wait_for("deployment/web was deleted and made anew", 20)
         session.err.wait_for("is now answered by this laptop(.*\n)+.*is now answered by this laptop", 60)
         answered_by(stage.kubectl, "laptop pid=")
         session.end()
