@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from bridge.session.request import MountMode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -70,16 +72,8 @@ Fallback = Annotated[
 ]
 
 
-class Mounting(StrEnum):
-    """How the pod's volumes come to the laptop (``session.request.MountMode``, which is not imported for the help)."""
-
-    OFF = "off"
-    COPY = "copy"
-    LIVE = "live"
-
-
 Mount = Annotated[
-    Mounting,
+    MountMode,
     typer.Option("--mount", help="The pod's volumes, at their paths: mounted (small ones copied), copied, or not."),
 ]
 MountAt = Annotated[
@@ -139,7 +133,7 @@ class SessionOptions:
     probe: ReadyWhen = None
     keep_original: KeepOriginal = False
     fallback: Fallback = False
-    mount: Mount = Mounting.LIVE
+    mount: Mount = MountMode.LIVE
     mount_at: MountAt = None
     copy_limit: CopyLimit = None
     takeover: Takeover = False
@@ -156,7 +150,7 @@ class SessionOptions:
         from bridge.plan.probe import Probe
         from bridge.plan.sources import Sources
         from bridge.plan.target import TargetSpec
-        from bridge.session.request import MountMode, RunRequest
+        from bridge.session.request import RunRequest
 
         config = Config.load()
         return RunRequest(
@@ -174,7 +168,7 @@ class SessionOptions:
             probe=Probe() if self.probe is None else Probe.parse(self.probe),
             keep_original=self.keep_original,
             fallback=self.fallback,
-            mount=MountMode(self.mount),
+            mount=self.mount,
             mount_at=self.mount_at,
             copy_limit=config.copy_limit if self.copy_limit is None else parse_size(self.copy_limit, "--copy-limit"),
             takeover=self.takeover,
