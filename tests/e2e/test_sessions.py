@@ -49,7 +49,8 @@ def test_a_session_is_listed_shown_and_left(laptop: AnyLaptop, kubectl: Kubectl,
         assert isinstance(shown["connections_in"], int)
         assert shown["connections_in"] >= 10
         assert shown["reconnects"] == 0
-        done = laptop.run([PROGRAM, "leave", "web"])
+        # By its id: a test beside this one may hold a web of its own, by the same laptop.
+        done = laptop.run([PROGRAM, "leave", str(listed["session"])])
         assert done.returncode == 0, done.stderr
         assert "left deployment/web" in done.stdout
         assert session.wait(5) == 0
