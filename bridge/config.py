@@ -128,6 +128,16 @@ def parse_size(value: object, where: str) -> int:
     return int(match[1]) * _UNITS[match[2] or ""]
 
 
+def parse_duration(value: str, where: str) -> float:
+    """Read a time as Kubernetes writes it (``90s``, ``10m``, ``1h30m``), or seconds: seconds. UsageError: ``where``."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", value.strip())
+    parts = [int(part or 0) for part in match.groups()] if match else []
+    seconds = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=False))
+    if seconds:
+        return float(seconds)
+    raise UsageError(f"{where}: {value!r} is no time", hint="Write for example 90s, 10m or 1h.")
+
+
 _UNITS: dict[str, int] = {"": 1, "k": 1000} | {
     f"{letter}{binary}": (1024 if binary else 1000) ** power
     for power, letter in enumerate("KMGT", start=1)

@@ -35,6 +35,19 @@ def runtime_directory(environ: Mapping[str, str]) -> Path:
     return Path(given) / _APP if given.startswith("/") else state_directory(environ) / "run"
 
 
+def session_socket(pid: int, environ: Mapping[str, str]) -> Path:
+    """Return where the socket is of the session that the bridge with this pid has."""
+    return runtime_directory(environ) / f"{pid}.sock"
+
+
+def kubeconfig_files(named: str | None, environ: Mapping[str, str]) -> list[Path]:
+    """Return the kubeconfig's files as kubectl finds them, there or not: ``named`` is ``--kubeconfig``."""
+    if named is not None:
+        return [Path(named).expanduser()]
+    parts = [part for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return [Path(part).expanduser() for part in parts] or [_home(environ) / ".kube" / "config"]
+
+
 def private_directory(path: Path) -> Path:
     """Make ``path`` (and its parents) if it isn't there, and see that nobody else can look into it.
 

@@ -53,9 +53,13 @@ def run(
         list[str] | None,
         typer.Option("--reload-on", metavar="GLOB", help="The same for these files, instead of the usual ones."),
     ] = None,
+    linger: Annotated[
+        str | None,
+        typer.Option("--linger", metavar="TIME", help="Keep the proxy pod for 10m, say: the command starts at once."),
+    ] = None,
 ) -> None:
     """Run a command as if it ran in the cluster, with --swap in the place of a workload."""
-    _session(command, options, reload=tuple(reload_on or ()) if reload or reload_on else None)
+    _session(command, options, reload=tuple(reload_on or ()) if reload or reload_on else None, linger=linger)
 
 
 @app.command(epilog="Example: bridge up --swap tasks")
@@ -65,16 +69,25 @@ def up(options: SessionOptions) -> None:
     _session((), options)
 
 
-def _session(command: Sequence[str], options: SessionOptions, *, reload: tuple[str, ...] | None = None) -> None:
+def _session(
+    command: Sequence[str],
+    options: SessionOptions,
+    *,
+    reload: tuple[str, ...] | None = None,
+    linger: str | None = None,
+) -> None:
     from bridge.cli.console import Console, JsonLines
     from bridge.cli.top import finish
 
     console = JsonLines() if options.output is Format.JSON else Console()
 
     def act() -> int:
-        from bridge.session.run import run as run_session
-
-        return run_session(options.request(command, reload=reload), console)
+        request = options.request(command, reload=reload, linger=linger)
+        if request.linger:
+            from bridge.session.front import run as run_session
+        else:
+            from bridge.session.run import run as run_session
+        return run_session(request, console)
 
     finish(act, console, verbose=options.verbose)
 

@@ -143,9 +143,11 @@ class SessionOptions:
     timeout: Timeout = None
     verbose: Verbose = False
 
-    def request(self, command: Sequence[str], *, reload: tuple[str, ...] | None = None) -> RunRequest:
+    def request(
+        self, command: Sequence[str], *, reload: tuple[str, ...] | None = None, linger: str | None = None
+    ) -> RunRequest:
         """Put together what is asked for; what was not given is as configured."""
-        from bridge.config import Config, parse_size
+        from bridge.config import Config, parse_duration, parse_size
         from bridge.plan.ports import Expose
         from bridge.plan.probe import Probe
         from bridge.plan.sources import Sources
@@ -175,6 +177,7 @@ class SessionOptions:
             allow_takeover=self.allow_takeover,
             log_requests=self.log_requests,
             reload=None if reload is None else Sources.parse(reload, str(Path.cwd())),
+            linger=0.0 if linger is None else parse_duration(linger, "--linger"),
         )
 
 

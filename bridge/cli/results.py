@@ -1,7 +1,7 @@
 """Results as text or JSON. Pure: values in, text out; the JSON is versioned, and only grows.
 
 bridge list    {"version": 1, "sessions": [{session, namespace, target, holder, since, life, protection,
-               heartbeat_age, services}]}
+               heartbeat_age, services, lingers}]}
 bridge status  {"version": 1, "sessions": [{session, target, namespace, context, state, pid, ...}]}
 bridge leave, restore, install
                {"version": 1, "done": ["..."]}
@@ -44,6 +44,7 @@ def _session(found: Found) -> dict[str, Any]:
         "protection": found.protection,
         "heartbeat_age": None if found.heartbeat is None else round(found.heartbeat, 1),
         "services": list(found.services),
+        "lingers": found.lingers,
     }
 
 
@@ -57,7 +58,7 @@ def sessions_text(found: Sequence[Found], *, now: datetime) -> str:
             each.target or "-",
             each.holder,
             since(each.since, now),
-            each.life.value,
+            each.life.value if each.lingers is None else f"kept, {_span(each.lingers)} still",
             "-" if each.heartbeat is None else f"{each.heartbeat:.0f} s",
             each.protection or "-",
             each.session,
@@ -74,6 +75,8 @@ def status_text(sessions: Sequence[dict[str, Any]]) -> str:
 
 def _paragraph(status: dict[str, Any]) -> str:
     head = f"{status['target'] or 'joined'} in {status['namespace']} ({status['context']}): {status['state']}"
+    if status.get("lingers") is not None:
+        head += f", kept for {_span(status['lingers'])} still"
     if "round_trip" not in status:
         hint = "put it back: bridge restore" if status["state"] == "dead" else "its bridge does not answer"
         return f"{head}\n  session      {status['session']}, bridge {status['pid']}; {hint}"
@@ -93,7 +96,8 @@ def _paragraph(status: dict[str, Any]) -> str:
 def _process(status: dict[str, Any]) -> str:
     if not status["command"]:
         return "none: what listens on this laptop answers"
-    return f"{' '.join(status['command'])} ({status['process'] or 'not started'})"
+    there = status["process"] or ("ended; the original answers" if status.get("lingers") is not None else "not started")
+    return f"{' '.join(status['command'])} ({there})"
 
 
 def _span(seconds: float) -> str:

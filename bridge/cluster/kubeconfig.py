@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.cluster.proxies import proxy_for
 from bridge.errors import UsageError
+from bridge.paths import kubeconfig_files
 from bridge.plan.names import near_names, one_of
 
 if TYPE_CHECKING:
@@ -92,23 +93,12 @@ def load_access(
 ) -> Access:
     """Find and read the kubeconfig, and resolve ``context`` (default: the current one). Raise UsageError."""
     environ = os.environ if environ is None else environ
-    files = _files(kubeconfig, environ)
+    files = kubeconfig_files(kubeconfig, environ)
     if not any(path.exists() for path in files):
         if kubeconfig is None and context is None and _in_pod(environ):
             return _of_the_pod(namespace, environ)
         raise _no_kubeconfig(files, environ)
     return _resolve(_merge(files), context, namespace, environ)
-
-
-def _files(kubeconfig: str | None, environ: Mapping[str, str]) -> list[Path]:
-    if kubeconfig is not None:
-        return [Path(kubeconfig).expanduser()]
-    named = [part for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return [Path(part).expanduser() for part in named] or [_home(environ) / ".kube" / "config"]
-
-
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
 
 
 def _no_kubeconfig(files: Sequence[Path], environ: Mapping[str, str]) -> UsageError:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from bridge.errors import CommandError, SandboxError
+from bridge.laptop.command import not_started
 from bridge.laptop.init import namespaces
 from bridge.laptop.init.child import execute
-from bridge.laptop.process import not_started
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 

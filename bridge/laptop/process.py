@@ -1,25 +1,25 @@
-"""The user's process, from bridge's side; and the check that a command can be started at all.
+"""The user's process, from bridge's side.
 
 How a process ended is told by init over a socket that nothing is ever taken from (MSG_PEEK): so any number of waiters,
 blocking or on an event loop, may ask any number of times. The socket's end without a word means that init was killed.
 """
 
 import asyncio
-import errno
 import json
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import psutil
 
-from bridge.errors import CommandError, SandboxError
+from bridge.errors import SandboxError
 from bridge.laptop.init.looking import look_until_sure, newest_first
 
 
@@ -102,43 +102,6 @@ class Process:
         self._status.close()
 
 
-# ---- the command, before it is started ------------------------------------------------------------------------------
-def check_command(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:
-    """The file that ``argv[0]`` means. Raises CommandError: 127 nothing there, 126 there but not to be executed."""
-    name = argv[0]
-    if "/" in name:
-        found = [os.path.join(cwd, name)]
-    else:
-        found = [os.path.join(cwd, folder, name) for folder in env.get("PATH", "/bin:/usr/bin").split(":")]
-    there = [path for path in found if os.path.exists(path)]
-    for path in there:
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    raise not_startable(name, there[0] if there else None)
-
-
-def not_startable(name: str, path: str | None) -> CommandError:
-    """The error for a command that is missing (no ``path``), or that can't be executed."""
-    if path is None:
-        hint = "Is it in PATH, and installed here? A program of the pod's image is not on this laptop."
-        return CommandError(f"{name}: command not found", hint=hint, exit_code=127)
-    if os.path.isdir(path):
-        return CommandError(f"{name}: {path} is a folder", hint="Name a program in it.", exit_code=126)
-    return CommandError(f"{name}: {path} is not executable", hint=f"Try: chmod +x {path}", exit_code=126)
-
-
-def not_started(number: int, path: str) -> CommandError:
-    """The error for what execve(2) said, by its errno, about a path."""
-    missing = number in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(path)
-    if missing:
-        return not_startable(path, None)
-    if number == errno.EACCES:
-        return not_startable(path, path)
-    too_large = number == errno.E2BIG
-    hint = "The environment is too large for this laptop (`ulimit -s`)." if too_large else "Is its interpreter there?"
-    return CommandError(f"{path}: {os.strerror(number)}", hint=hint, exit_code=126)
-
-
 # ---- when init is not there to do it ------------------------------------------------------------------------------
 def init_was_killed() -> SandboxError:
     """The error for an init that is gone without a word."""
@@ -148,7 +111,7 @@ def init_was_killed() -> SandboxError:
 
 def namespace_of(pid: int) -> int:
     """The network namespace that a process is in, as a number."""
-    return os.stat(f"/proc/{pid}/ns/net").st_ino
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino
 
 
 def processes_in(namespace: int) -> list[psutil.Process]:

@@ -26,8 +26,9 @@ from typing import Any
 
 from bridge.errors import CommandError, SandboxError
 from bridge.laptop import messages, support
+from bridge.laptop.command import not_started
 from bridge.laptop.listeners import Listener, ListenTable, listen_table
-from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of, not_started
+from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of
 from bridge.laptop.settings import NetworkSettings
 from bridge.laptop.supply import Supply
 

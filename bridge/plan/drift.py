@@ -9,6 +9,7 @@ its record is gone, but not its Lease    somebody rolled it back, which replaces
 other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
                                          do their work; they get traffic only of Services that are not narrowed
 a Service selects without the session    somebody applied it anew: it is narrowed again
+another pod template                     a session that is kept is not used again: its environment is an old one's
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.plan.objects import Object, name_of
+from bridge.plan.placement import pod_template
 from bridge.plan.target import describe
 from bridge.plan.undo import record_of
 from bridge.wire.undo import narrowed_to, replicas_of
@@ -33,6 +35,7 @@ class Drift:
 
     ``over``: why the session is over, empty if it is not; ``again``: whether it is to be begun anew. ``notes``: what is
     to be said. ``widened``: the Services to narrow again. ``lost``: whether the record is to be written again.
+    ``other``: whether the target's pods are made otherwise by now.
     """
 
     over: str = ""
@@ -40,12 +43,20 @@ class Drift:
     notes: tuple[str, ...] = ()
     widened: tuple[str, ...] = ()
     lost: bool = False
+    other: bool = False
 
 
-def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object], *, claimed: bool = False) -> Drift:
+def drift(
+    record: UndoRecord,
+    workload: Object | None,
+    services: Sequence[Object],
+    *,
+    claimed: bool = False,
+    template: Object | None = None,
+) -> Drift:
     """Compare a target and its Services (as just read; None: deleted) with what the ``record``'s session left.
 
-    ``claimed``: whether the target's Lease is still the session's.
+    ``claimed``: whether the target's Lease is still the session's. ``template``: its pods' as it was at the beginning.
     """
     if workload is None:
         return Drift(notes=(f"{record.target} was deleted: there is nothing to put back at the end",))
@@ -60,7 +71,7 @@ def drift(record: UndoRecord, workload: Object | None, services: Sequence[Object
         return Drift(over=f"{record.target} was taken by {current.holder}")
     widened = tuple(name_of(service) for service in services if narrowed_to(service) != record.session)
     notes = (*_scaled(workload, current, narrowed=bool(services)), *(_selecting(name) for name in widened))
-    return Drift(notes=notes, widened=widened)
+    return Drift(notes=notes, widened=widened, other=template is not None and template != pod_template(workload))
 
 
 def _scaled(workload: Object, record: UndoRecord, *, narrowed: bool) -> tuple[str, ...]:

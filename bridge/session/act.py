@@ -26,8 +26,9 @@ from bridge.plan.mounts import mounts_of
 from bridge.plan.objects import name_of
 from bridge.session.advice import Advice
 from bridge.session.answering import NoProcess, OwnProcess
-from bridge.session.enter import Door
+from bridge.session.door import Door
 from bridge.session.envfiles import write_environment
+from bridge.session.foreground import in_foreground
 from bridge.session.guarding import Guarding
 from bridge.session.inbox import Inbox, SessionOver, SignalCame
 from bridge.session.joined import Joined
@@ -40,7 +41,7 @@ from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
 from bridge.session.steps import reached
 from bridge.session.supervise import supervise, wait_until_ready
-from bridge.session.terminal import agrees, in_foreground
+from bridge.session.terminal import agrees
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
 from bridge.session.volumes import Volumes
@@ -49,7 +50,7 @@ from bridge.tunnel.line import Line
 from bridge.tunnel.reading import Pause, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from bridge.laptop.sandbox import Sandbox
     from bridge.plan.objects import Object
@@ -125,6 +126,8 @@ class Action:
         self._readiness = Readiness(self._request.probe, self._joined.servers, self._wanted, self._inbox)
         self._lifeline = Lifeline(self._line, self._another, self._is_over, self._narrator)
         self._answering = self._who_answers()
+        self._answers = False
+        """Whether what comes from the cluster goes to what answers here."""
         self._leaving = Leaving(self._loop, self._line, self._lifeline, self._joined, self._readiness)
         self._volumes = Volumes(
             self._box,
@@ -141,7 +144,9 @@ class Action:
             lambda: self._swap,
             renews=lambda: not self._guarding.armed,
             over=self._is_over,
-            stand_in=self._joined.use_stand_in if self._request.fallback else None,
+            stands_in=self._stands_in,
+            stand_ins=self._joined.use_stand_ins,
+            other=self._is_other,
             narrator=self._narrator,
         )
 
@@ -189,8 +194,11 @@ class Action:
     def run(self, report: Report, of_image: bytes | None) -> int:
         """Begin what answers, take the original out when it accepts, and return its exit code when it has ended."""
         self._start(report, of_image)
+        return self._run_to_its_end()
+
+    def _run_to_its_end(self) -> int:
         reached("started")
-        at_terminal = self._answering.own and in_foreground()
+        at_terminal = self._at_terminal()
         with self._signals_delivered():
             ended = wait_until_ready(
                 self._answering,
@@ -210,15 +218,30 @@ class Action:
                     self._answering, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew
                 )
         finally:
-            self._swap.undo(self._leaving)
+            self._let_go()
+
+    def _at_terminal(self) -> bool:
+        return self._answering.own and in_foreground()
+
+    def _let_go(self) -> None:
+        """Do what is to be done when what has answered has ended."""
+        self._swap.undo(self._leaving)
 
     def _take(self) -> None:
         reached("ready")
+        self._answers = True
         tie = self._lifeline.tie
         assert tie is not None
         self._swap.take(tie.pod)
+        self._taken()
+        self._tell_taken()
+
+    def _taken(self) -> None:
         if self._request.fallback:
-            self._loop.call(self._joined.use_stand_in, self._swap.stand_in())
+            self._loop.call(self._joined.use_stand_ins, self._swap.stand_ins())
+        reached("swapped")
+
+    def _tell_taken(self) -> None:
         ports = self._wanted.maps
         where = f" -> laptop port {', '.join(map(str, ports))}" if ports else ""
         if self._swap.plan.target:
@@ -228,7 +251,6 @@ class Action:
                 target=self._swap.plan.target,
                 session=self._swap.plan.session,
             )
-        reached("swapped")
 
     def _start(self, report: Report, of_image: bytes | None) -> None:
         variables = cluster_environment(report.environ, of_image, os.environb)
@@ -326,7 +348,6 @@ class Action:
             self._narrator.warn(f"the session has ended in the cluster ({over.reason}); ending the process")
             return False
         self._narrator.warn(f"the session has ended in the cluster ({over.reason}); swapping again")
-        was_taken = self._swap.taken
         try:
             self._loop.run(self._lifeline.drop())
             self._swap.undo()
@@ -337,7 +358,7 @@ class Action:
             tie = self._tie_to(*self._reached(self._swap), self._swap)
             self._loop.call(self._joined.moved, self._use(tie))
             self._volumes.shown_anew(tie.connection)
-            if was_taken:  # else the process does not accept yet: `run` takes it when it does
+            if self._answers:  # else the process does not accept yet: `run` takes it when it does
                 self._take()
         except BridgeError as error:
             self._narrator.warn(f"it can't be swapped again: {error.message}; ending the process")
@@ -348,11 +369,24 @@ class Action:
     async def _served(self) -> None:
         """Answer other terminals until this is cancelled; without a place for the socket they can't ask, no more."""
         try:
-            leave = partial(self._inbox.put, SignalCame(signal.SIGTERM))
-            async with serving(self._status, leave, partial(self._door.way_in, self._identity)):
+            async with serving(self._status, self._leave, self._gives()):
                 await asyncio.get_running_loop().create_future()
         except (OSError, BridgeError) as error:
             self._narrator.note(f"bridge status and bridge leave will not find this session: {error}")
+
+    def _leave(self) -> None:
+        self._inbox.put(SignalCame(signal.SIGTERM))
+
+    def _gives(self) -> dict[str, Callable[[], Awaitable[list[int]]]]:
+        """What another terminal may be given descriptors for."""
+        return {"enter": partial(self._door.way_in, self._identity)}
+
+    def _stands_in(self) -> bool:
+        """Whether the original answers by way of the proxy pod."""
+        return self._request.fallback
+
+    def _is_other(self) -> None:
+        """Take that the target's pods are made otherwise by now: the process goes on as it is."""
 
     def _status(self) -> Status:
         plan, line, tie = self._swap.plan, self._line.totals, self._lifeline.tie
@@ -365,7 +399,7 @@ class Action:
             context=self._cluster.context,
             state=self._lifeline.state,
             pod=tie.pod if tie else "",
-            command=self._request.command,
+            command=self._command(),
             pid=os.getpid(),
             process=self._answering.pid,
             age=time.monotonic() - self._began,
@@ -378,7 +412,15 @@ class Action:
             bytes_in=line.bytes_in,
             bytes_out=line.bytes_out,
             reconnects=line.reconnects,
+            lingers=self._lingers(),
         )
+
+    def _command(self) -> tuple[str, ...]:
+        return self._request.command
+
+    def _lingers(self) -> float | None:
+        """For how many seconds the session is still kept without a command; None: it is not."""
+        return None
 
     # ---- small things ---------------------------------------------------------------------------------------------
     def _identity(self) -> SessionIdentity:
@@ -394,8 +436,11 @@ class Action:
 
     @contextmanager
     def _signals_delivered(self) -> Iterator[None]:
-        with self._signals.delivered_to(lambda number: self._inbox.put(SignalCame(number))):
+        with self._signals.delivered_to(self._signal_came):
             yield
+
+    def _signal_came(self, number: signal.Signals) -> None:
+        self._inbox.put(SignalCame(number))
 
 
 def _network(report: Report) -> NetworkSettings:

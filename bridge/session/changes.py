@@ -226,7 +226,7 @@ def wait_until_back(
     return False
 
 
-def address_of_original(cluster: Cluster, workload: Object) -> str:
-    """Return the address of a Ready pod of the original, empty if there is none."""
+def addresses_of_original(cluster: Cluster, workload: Object) -> list[str]:
+    """Return the addresses of the Ready pods of the original."""
     ready = [pod for pod in pods_of(cluster, workload) if is_original(pod) and is_ready(pod)]
-    return str(ready[0]["status"].get("podIP", "")) if ready else ""
+    return [str(address) for pod in ready if (address := pod["status"].get("podIP"))]

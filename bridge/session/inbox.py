@@ -38,6 +38,23 @@ class SessionOver:
     """Whether it is to be begun anew."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """Another run of a session that is kept: the command, for how long it is kept after it, and whether it has a
+    terminal, in whose foreground it is."""
+
+    command: tuple[str, ...]
+    linger: float
+    at_terminal: bool
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """The session that is kept is of no use to another run."""
+
+    reason: str
+
+
 @dataclass(frozen=True)
 class SignalCame:
     """bridge itself received a signal."""
@@ -45,7 +62,7 @@ class SignalCame:
     number: signal.Signals
 
 
-Happened: TypeAlias = Exited | Ready | SessionOver | SignalCame
+Happened: TypeAlias = Exited | Ready | SessionOver | SignalCame | Begun | Unusable
 
 
 class Inbox:

@@ -90,6 +90,8 @@ class Plan:
     record: UndoRecord | None
     replacing: str
     notes: tuple[str, ...]
+    template: Object | None = None
+    """The target's pod template, of which the proxy pod was made."""
 
 
 def intend(
@@ -166,6 +168,7 @@ def intend(
         record=record,
         replacing=situation.replacing,
         notes=(*_port_notes(situation, template, container), *narrowing.notes, *proxy.notes),
+        template=template if workload else None,
     )
 
 

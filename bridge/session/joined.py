@@ -16,6 +16,7 @@ Only wiring: laptop/ and tunnel/ do not know each other, this module hands the o
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from bridge.session.advice import kernels_choice
 from bridge.session.readiness import LOOK_EVERY
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
-from bridge.tunnel.reading import Reading
+from bridge.tunnel.reading import Pause, Reading
 from bridge.tunnel.relay import End
 from bridge.tunnel.sockets import original_destination
 
@@ -75,13 +76,14 @@ class Joined:
         """Who answers; ``outside``: also what listens on the laptop outside of the sandbox."""
         self._hold = hold
         self._narrator = narrator
-        self._reading = reading
+        self._reading = self._of_process = reading
+        self._parting = Pause()
         self._network: NetworkSettings | None = None
         self._stack = AsyncExitStack()
         self._over = False
         self.taken = 0
         """Connections from the cluster that the process, or who stood in for it, has answered."""
-        self._stand_in = ""
+        self._stand_ins: deque[str] = deque()
         self._known = asyncio.Event()
         self._awaited = False
 
@@ -114,22 +116,36 @@ class Joined:
         """Make the relays of what comes to the pod's ports through ``connection``."""
         return [self._inbound(connection, port) for port in ports]
 
-    def use_stand_in(self, original: str) -> None:
-        """Have the replica of the original at this address answer what the process does not take in time."""
-        self._stand_in = original
-        if original:
+    def use_stand_ins(self, originals: Sequence[str]) -> None:
+        """Have the replicas of the original at these addresses answer what the process does not take in time."""
+        if sorted(originals) != sorted(self._stand_ins):
+            self._stand_ins = deque(originals)
+        if originals:
             self._known.set()
 
     def hold_for_original(self) -> None:
         """Have what comes wait for the original: there is no process any more."""
         self._over = self._awaited = True
 
-    def hand_over(self, original: str) -> None:
-        """Relay what the pod still gets to the original at this address, also what is held; empty: there is none."""
-        self.use_stand_in(original)
+    def hand_over(self, originals: Sequence[str]) -> None:
+        """Relay what the pod still gets to the original at these addresses, also what is held; none: there is none."""
+        self.use_stand_ins(originals)
         self._over, self._awaited = True, False
-        self._reading = self._reading or Reading()  # to know when the last of them has come to its end
+        # To know when the last of them has come to its end; and should there be a process again, they go on with it.
+        self._reading = self._reading or Reading(pause=self._parting)
         self._known.set()
+
+    def process_again(self) -> None:
+        """Have a process answer what comes from now on, also on connections to the original, as soon as they rest."""
+        self._over = self._awaited = False
+        self._stand_ins.clear()
+        self._known.clear()
+        self._reading = self._of_process
+        self._parting.begin()
+
+    def original_left(self) -> None:
+        """Note that no connection need let go of the original any more: it goes."""
+        self._parting.end()
 
     # ---- ways -----------------------------------------------------------------------------------------------------
     def _inbound(self, connection: Connection, port: PortMap) -> Inbound:
@@ -180,9 +196,10 @@ class Joined:
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self._awaited:
             await self._known.wait()  # its client's patience is the bound, and the end of the session
-        if not self._stand_in:
+        if not self._stand_ins:
             raise ConnectionRefusedError("no replica of the original stands in")
-        return await self._line.create_connection(factory, self._stand_in, pod_port)
+        self._stand_ins.rotate(-1)  # in turn, as a Service does it
+        return await self._line.create_connection(factory, self._stand_ins[-1], pod_port)
 
     def _accept_published(self, port: int) -> asyncio.Protocol:
         return _Dialling(lambda end: self._box.dial_inside(lambda: End(end), "localhost", port))

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 from bridge.tunnel.rejoin import relayed, until_at_rest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.session.joined import Joined
     from bridge.session.lifeline import Lifeline
     from bridge.session.readiness import Readiness
@@ -51,9 +53,9 @@ class Leaving:
         self._loop.call(self._joined.hold_for_original)
         self._loop.call(self._readiness.process_ended)
 
-    def hand_over(self, original: str) -> None:
-        """Have the original at this address answer what still comes to the proxy pod, also what is held now."""
-        self._loop.call(self._joined.hand_over, original)
+    def hand_over(self, originals: Sequence[str]) -> None:
+        """Have the original at these addresses answer what still comes to the proxy pod, also what is held now."""
+        self._loop.call(self._joined.hand_over, originals)
 
     def begin(self) -> None:
         """Expect the proxy pod to end."""

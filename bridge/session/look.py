@@ -7,16 +7,17 @@ leave     the same way: ends one, and waits until everything is back
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.cluster import connect
 from bridge.cluster.errors import ApiError
 from bridge.errors import ClusterError
 from bridge.plan.objects import labels_of
-from bridge.session.local import Gone, Visitor
 from bridge.session.named import named
 from bridge.session.sessions import find_sessions
 from bridge.session.store import this_laptops_store
+from bridge.session.visiting import Gone, Visitor
 from bridge.wire.marks import SESSION_LABEL
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def list_sessions(where: ClusterChoice, *, everywhere: bool) -> tuple[list[Found
         namespaces = _namespaces(cluster) if everywhere else [cluster.namespace]
         found = [each for namespace in namespaces for each in find_sessions(cluster.within(namespace))]
         now = cluster.now()
+    kept = {each["session"]: each.get("lingers") for each in local_status(kept=True)}
+    found = [replace(each, lingers=kept.get(each.session)) for each in found]
     return sorted(found, key=lambda each: (each.namespace, each.target, each.session)), now
 
 
@@ -59,12 +62,12 @@ def _namespaces(cluster: Cluster) -> list[str]:
     return sorted(found)
 
 
-def local_status() -> list[dict[str, Any]]:
-    """Return how each session of this laptop is (``local.Status`` as JSON to be).
+def local_status(*, kept: bool = False) -> list[dict[str, Any]]:
+    """Return how each session of this laptop is, or each that is ``kept`` (``local.Status`` as JSON to be).
 
     One whose bridge is gone has the state ``dead``; one that does not answer, ``unknown``.
     """
-    return [_status_of(session) for session in this_laptops_store().sessions()]
+    return [_status_of(session) for session in this_laptops_store().sessions() if session.kept or not kept]
 
 
 def _status_of(session: LocalSession) -> dict[str, Any]:

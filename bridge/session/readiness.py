@@ -52,6 +52,10 @@ class Readiness:
         """Note that there is a process."""
         self._started.set()
 
+    def process_gone(self) -> None:
+        """Note that there is none any more, and that nothing was sent to it: the pod is not Ready."""
+        self._started.clear()
+
     async def answer(self) -> bool:
         """Answer one probe; the session's main thread learns of a yes, too."""
         try:
@@ -60,13 +64,23 @@ class Readiness:
                 await self._ready()
         except TimeoutError:
             return False
-        self._inbox.put(Ready())
+        if not self._over:
+            self._inbox.put(Ready())
         return True
 
+    async def again(self) -> None:
+        """Wait until another process is ready; until then the pod stays Ready, as the original answers through it."""
+        while not await self._is_ready():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(self._pause)
+        self._over = False
+
     async def _ready(self) -> None:
-        pause = ASK_EVERY if self._probe.rule is Rule.HTTP else LOOK_EVERY
         while not (self._over or await self._is_ready()):  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._pause)
+
+    @property
+    def _pause(self) -> float:
+        return ASK_EVERY if self._probe.rule is Rule.HTTP else LOOK_EVERY
 
     async def _is_ready(self) -> bool:
         match self._probe.rule:

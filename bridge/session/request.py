@@ -71,11 +71,18 @@ class RunRequest:
     """Show each HTTP request that the cluster makes."""
     reload: Sources | None = None
     """Start the command again whenever one of these files has changed."""
+    linger: float = 0.0
+    """Seconds for which the proxy pod is kept after the command has ended, for the same command again."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for what contradicts itself."""
         if self.mount_at and self.mount is MountMode.OFF:
             raise UsageError("--mount-at wants the volumes, --mount off does not", hint="Leave one of them away.")
+        if self.linger and self.reload is not None:
+            raise UsageError(
+                "--linger is for a command that is started again by hand, --reload starts it again by itself",
+                hint="Leave one of them away.",
+            )
 
     @property
     def left(self) -> int | None:

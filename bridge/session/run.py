@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from bridge.cluster import connect
 from bridge.cluster.errors import Rejected, Rejection
 from bridge.cluster.pods import ask_admission
-from bridge.laptop.process import check_command
+from bridge.laptop.command import check_command
 from bridge.laptop.sandbox import sandbox
 from bridge.logs import register_secret
 from bridge.plan.names import ID_BYTES, session_id
@@ -29,6 +29,7 @@ from bridge.plan.protection import Protection
 from bridge.session.examine import examine, original_environment
 from bridge.session.housekeeping import clear_up
 from bridge.session.intend import Credentials, intend
+from bridge.session.kept import make_way
 from bridge.session.outside import clear_up as clear_up_outside
 from bridge.session.outside import outside
 from bridge.session.signals import Signals
@@ -37,7 +38,10 @@ from bridge.session.watching import watched
 from bridge.tunnel.loop import EventLoop
 
 if TYPE_CHECKING:
-    from bridge.session.act import Around
+    from collections.abc import Callable
+
+    from bridge.session.act import Action, Around
+    from bridge.session.facing import Facing
     from bridge.session.intend import Plan, Situation
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
@@ -45,16 +49,22 @@ if TYPE_CHECKING:
     from bridge.tunnel.keys import SessionKeys
 
 
-def run(request: RunRequest, narrator: Narrator) -> int:
-    """Run the command in the cluster's place; return its exit code. Without a command: until it is told to end."""
+def run(request: RunRequest, narrator: Narrator, facing: Facing | None = None) -> int:
+    """Run the command in the cluster's place; return its exit code. Without a command: until it is told to end.
+
+    ``facing``: the bridge at the terminal, of a session that is kept after the command has ended (see ``keeping``).
+    """
     if request.command:
         check_command(request.command, os.environ, str(Path.cwd()))
     where = request.where
     clear_up_outside()
     with Signals() as signals, outside(request.mount_at) as at, sandbox() as box, EventLoop() as loop:
         loop.call(_import_action)
+        if facing:
+            loop.call(facing.listen)
         with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
             with signals.interruptible():
+                make_way(cluster, request, narrator)
                 situation = examine(cluster, request, narrator)
                 clear_up(cluster)
             box.ready()  # it had the time; a laptop that can't have one is told before anything changes
@@ -63,9 +73,14 @@ def run(request: RunRequest, narrator: Narrator) -> int:
 
             around = Around(request=request, narrator=narrator, signals=signals, box=box, loop=loop, outside=at)
             means = Means(
-                request=request, cluster=cluster, narrator=narrator, signals=signals, store=this_laptops_store()
+                request=request,
+                cluster=cluster,
+                narrator=narrator,
+                signals=signals,
+                store=this_laptops_store(),
+                kept=facing.key if facing else "",
             )
-            return _session(around, means, situation)
+            return _session(around, means, situation, facing)
 
 
 def _import_action() -> None:
@@ -74,7 +89,7 @@ def _import_action() -> None:
     import bridge.tunnel.keys  # noqa: F401
 
 
-def _session(around: Around, means: Means, situation: Situation) -> int:
+def _session(around: Around, means: Means, situation: Situation, facing: Facing | None) -> int:
     from bridge.session.act import Action
 
     first = [situation]  # a later swap looks for itself
@@ -84,11 +99,17 @@ def _session(around: Around, means: Means, situation: Situation) -> int:
         there = first.pop() if first else examine(means.cluster, replace(means.request, takeover=False), means.narrator)
         return _new_swap(means, there)
 
-    action = Action(around, means, new_swap)
+    action = Action(around, means, new_swap) if facing is None else _kept(around, means, new_swap, facing)
     with watched(means.narrator), action.swapped():
         of_image = _of_image(means, situation, action.container)  # while the proxy pod starts
         with action.tied() as report:
             return action.run(report, of_image)
+
+
+def _kept(around: Around, means: Means, new_swap: Callable[[], Swap], facing: Facing) -> Action:
+    from bridge.session.keeping import Kept
+
+    return Kept(around, means, new_swap, facing)
 
 
 def _new_swap(means: Means, situation: Situation) -> Swap:

@@ -55,7 +55,7 @@ class Found:
     """A session. ``record`` and ``claim`` are None where they are missing (or it has no target).
 
     ``services``: those that are narrowed to it. ``since``: RFC 3339. ``heartbeat``: seconds since the latest one, None
-    where nobody tells.
+    where nobody tells. ``lingers``: seconds for which it is still kept without a command, known on its own laptop only.
     """
 
     session: str
@@ -69,6 +69,7 @@ class Found:
     services: tuple[str, ...]
     record: UndoRecord | None
     claim: Claim | None
+    lingers: float | None = None
 
     def __str__(self) -> str:
         return f"{self.target or 'a proxy pod without target'} (session {self.session} of {self.holder})"

@@ -36,6 +36,8 @@ class LocalSession:
     undo: str | None
     kubeconfig: str | None = None
     """The file that was named; None: as kubectl finds it."""
+    kept: str = ""
+    """For which command it is kept after that has ended (``kept.key_of``); empty: for none."""
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> LocalSession:

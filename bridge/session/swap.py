@@ -24,7 +24,7 @@ from bridge.session import traffic
 from bridge.session.changes import (
     PATIENCE,
     Target,
-    address_of_original,
+    addresses_of_original,
     create_account,
     create_proxy,
     create_root,
@@ -38,7 +38,7 @@ from bridge.session.steps import reached
 from bridge.session.store import LocalSession, Store, process_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
@@ -59,6 +59,8 @@ class Means:
     narrator: Narrator
     signals: Signals
     store: Store
+    kept: str = ""
+    """For which command the session is kept (``kept.key_of``); empty: for none."""
 
 
 class Parting(Protocol):
@@ -67,8 +69,8 @@ class Parting(Protocol):
     def hold(self) -> None:
         """Have what comes to the proxy pod wait for the original."""
 
-    def hand_over(self, original: str) -> None:
-        """Have the original at this address (empty: none) answer what still comes to the proxy pod."""
+    def hand_over(self, originals: Sequence[str]) -> None:
+        """Have the original at these addresses answer what still comes to the proxy pod."""
 
     def begin(self) -> None:
         """Expect the proxy pod to end."""
@@ -86,6 +88,7 @@ class Swap:
         self._narrator = means.narrator
         self._signals = means.signals
         self._store = means.store
+        self._kept = means.kept
         self.plan = plan
         self.keys = keys
         self.token = token
@@ -140,12 +143,17 @@ class Swap:
         self.taken = True
         self._narrow(pod)
         reached("narrowed")
+        self._take_out()
+        self._forget_replaced()
+
+    def _take_out(self) -> None:
+        if self._target is None:
+            return
         left = self._request.left
         workload = self._target.take_out(left, lambda record: self._record(record.render()))
         reached("scaled")
         if left == 0:
             wait_until_out(self._cluster, workload, self._narrator)
-        self._forget_replaced()
 
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
@@ -180,10 +188,32 @@ class Swap:
             delete_objects(self._cluster, self.plan.replacing)
             self._store.remove(self.plan.replacing)
 
-    def stand_in(self) -> str:
-        """Return the address of a replica of the original that is Ready, empty if there is none."""
+    def stand_ins(self) -> list[str]:
+        """Return the addresses of the replicas of the original that are Ready."""
         workload = self._target.current() if self._target else None
-        return address_of_original(self._cluster, workload) if workload else ""
+        return addresses_of_original(self._cluster, workload) if workload else []
+
+    # ---- out and in again, of a session that is kept ---------------------------------------------------------------
+    def give_back(self, parting: Parting, *, meanwhile: Callable[[], object]) -> bool:
+        """Have the original answer again, by way of the proxy pod; all else stays. Say whether it does.
+
+        ``meanwhile`` is called while it starts.
+        """
+        if self._target is None or not self.taken:
+            meanwhile()
+            return True
+        parting.hold()
+        workload = self._target.take_out(None, lambda record: self._record(record.render()))
+        meanwhile()
+        reached("given back")
+        back = wait_until_back(self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout)
+        if back:
+            parting.hand_over(addresses_of_original(self._cluster, workload))
+        return back
+
+    def take_again(self) -> None:
+        """Take out the original that was given back: what comes goes to a process again, since just now."""
+        self._take_out()
 
     # ---- and out --------------------------------------------------------------------------------------------------
     def undo(self, parting: Parting | None = None) -> None:
@@ -220,7 +250,7 @@ class Swap:
                 self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout
             )
         if back and workload and parting:
-            parting.hand_over(address_of_original(self._cluster, workload))
+            parting.hand_over(addresses_of_original(self._cluster, workload))
         traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
         if back:
             proxies = name_of(self.plan.proxy.replica_set)
@@ -260,6 +290,7 @@ class Swap:
             started=process_start(os.getpid()) or "",
             undo=undo or (plan.record.render() if plan.record else None),
             kubeconfig=self._request.where.kubeconfig,
+            kept=self._kept,
         )
         self._store.write(local)
 

@@ -21,7 +21,7 @@ from bridge.session.changes import Target
 from bridge.session.claims import renew_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.cluster import Cluster
     from bridge.session.narrator import Narrator
@@ -44,7 +44,8 @@ class Over(Protocol):
 class Upkeep:
     """Looks after the session's ``swap``, which is the one of the moment.
 
-    ``stand_in`` gets the address of a replica of the original, where one is kept: it may be another one by now.
+    ``stand_ins`` gets the addresses of the replicas of the original whenever ``stands_in`` says that they answer: it
+    may be others by now. ``other`` is called when the target's pods are made otherwise by now.
     """
 
     def __init__(
@@ -54,14 +55,18 @@ class Upkeep:
         *,
         renews: Callable[[], bool],
         over: Over,
-        stand_in: Callable[[str], object] | None,
+        stands_in: Callable[[], bool],
+        stand_ins: Callable[[Sequence[str]], object],
+        other: Callable[[], object],
         narrator: Narrator,
     ) -> None:
         self._cluster = cluster
         self._swap = swap
         self._renews = renews
         self._over = over
-        self._stand_in = stand_in
+        self._stands_in = stands_in
+        self._stand_ins = stand_ins
+        self._other = other
         self._narrator = narrator
         self._told: frozenset[str] = frozenset()
         self._renewed = 0.0
@@ -78,13 +83,23 @@ class Upkeep:
                     await asyncio.to_thread(self._renew, swap)
                 if swap.taken and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
                     looked = time.monotonic()
-                    self._tell(swap, await asyncio.to_thread(self._look, swap))
-                    if self._stand_in is not None:
-                        self._stand_in(await asyncio.to_thread(swap.stand_in))
+                    await self._look_at(swap)
             except BridgeError as error:  # the next look is soon
                 log.debug("the session was not looked after this time: %s", error)
             except Exception:  # a bug in looking must not end the heartbeat
                 log.exception("the session was not looked after this time")
+
+    async def look(self) -> None:
+        """Look once, now."""
+        try:
+            await self._look_at(self._swap())
+        except BridgeError as error:
+            log.debug("the session was not looked at: %s", error)
+
+    async def _look_at(self, swap: Swap) -> None:
+        self._tell(swap, await asyncio.to_thread(self._look, swap))
+        if self._stands_in():
+            self._stand_ins(await asyncio.to_thread(swap.stand_ins))
 
     def _renew(self, swap: Swap) -> None:
         if swap.plan.lease:
@@ -99,7 +114,7 @@ class Upkeep:
         with self._cluster.anew(timeout=ASKING) as cluster:
             services = [service for name in swap.plan.services if (service := cluster.find(record.service_path(name)))]
             workload = Target(cluster, record).current()
-            found = drift(record, workload, services, claimed=swap.is_claimed(cluster))
+            found = drift(record, workload, services, claimed=swap.is_claimed(cluster), template=swap.plan.template)
             if found.widened:
                 swap.narrow_again(cluster, found.widened)
             if found.lost:
@@ -109,6 +124,8 @@ class Upkeep:
     def _tell(self, swap: Swap, found: Drift) -> None:
         if swap is not self._swap() or swap.ended:
             return  # it ended while we looked
+        if found.other:
+            self._other()
         if found.over:
             self._over(found.over, again=found.again or None)
         for note in found.notes:

@@ -20,6 +20,7 @@ from tests.component.session.world import LEASE, SERVICE, WEB, S, World
 from tests.unit.plan.worlds import deployment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bridge.cluster import Cluster
@@ -122,8 +123,8 @@ class Parted:
     def hold(self) -> None:
         self.held = not self.heard
 
-    def hand_over(self, original: str) -> None:
-        self.heard.append((f"hand over to {original}", (self.world.replicas(), self.world.selected())))
+    def hand_over(self, originals: Sequence[str]) -> None:
+        self.heard.append((f"hand over to {', '.join(originals)}", (self.world.replicas(), self.world.selected())))
 
     def begin(self) -> None:
         self.heard.append(("begin", f"{PODS}/{self.world.proxy}" in self.world.kube.objects))
@@ -137,7 +138,7 @@ def test_what_still_comes_is_handed_over_when_the_original_is_ready_and_not_yet_
     world.whole(swap)
     swap.undo(parted)
     assert parted.held
-    assert parted.heard == [("hand over to 10.0.0.9", (2, S)), ("begin", True), ("finish", False)]
+    assert parted.heard == [("hand over to 10.0.0.9, 10.0.0.9", (2, S)), ("begin", True), ("finish", False)]
     swap.undo(parted)  # once more does nothing
     assert len(parted.heard) == 3
 
@@ -156,6 +157,35 @@ def test_a_proxy_pod_that_was_replaced_meanwhile_does_not_pass_for_the_original(
     swap.undo()
 
 
+def test_what_is_given_back_answers_by_way_of_the_proxy_pod_and_is_taken_again(world: World) -> None:
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    begun = len(changes(world.kube))
+    meanwhile: list[int] = []
+    assert swap.give_back(parted, meanwhile=lambda: meanwhile.append(world.replicas()))
+    assert parted.held
+    assert meanwhile == [2]  # while they start
+    assert parted.heard == [("hand over to 10.0.0.9, 10.0.0.9", (2, S))]
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert (record.swapped, record.replicas, record.left) == (False, 2, None)
+    (local,) = world.store.sessions()
+    assert local.undo == record.render()
+    swap.take_again()
+    assert (world.selected(), world.replicas()) == (S, 0)
+    assert changes(world.kube)[begun:] == ["PATCH deployments/web"] * 2  # nothing that kube-proxy has to follow
+    swap.undo()
+    world.is_as_before()
+
+
+def test_what_was_given_back_is_left_as_it_is_at_the_end(world: World) -> None:
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    swap.give_back(parted, meanwhile=lambda: None)
+    swap.undo()
+    world.is_as_before()
+
+
 # ---- variants ----------------------------------------------------------------------------------------------------
 def test_a_kept_original_is_not_scaled(api: ApiServer, client: Cluster, tmp_path: Path) -> None:
     world = World(api, client, tmp_path, keep_original=True)
@@ -171,7 +201,7 @@ def test_a_fallback_keeps_one_replica_which_stands_in(api: ApiServer, client: Cl
     swap = world.swap()
     world.whole(swap)
     assert (world.replicas(), world.selected()) == (1, S)
-    assert swap.stand_in() == "10.0.0.9"
+    assert set(swap.stand_ins()) == {"10.0.0.9"}
     swap.undo()
     world.is_as_before()
 
@@ -421,7 +451,7 @@ def test_an_answer_that_gets_lost_on_the_way_back_is_asked_for_again(
         world.whole(swap)
         world.kube.fail(step, number, done=True)
         swap.undo(parted)
-        assert parted.heard[0] == ("hand over to 10.0.0.9", (2, S)), (step, number)
+        assert parted.heard[0] == ("hand over to 10.0.0.9, 10.0.0.9", (2, S)), (step, number)
         world.is_as_before()
 
 

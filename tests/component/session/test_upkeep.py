@@ -36,7 +36,8 @@ class Kept:
 
     def __init__(self, world: World, *, taken: bool = True, renews: bool = True) -> None:
         self.world, self.told, self.inbox = world, Told(), Inbox()
-        self.stand_ins: list[str] = []
+        self.stand_ins: list[list[str]] = []
+        self.others = 0
         self.swap: Swap = world.swap()
         self.swap.begin()
         if taken:
@@ -47,9 +48,14 @@ class Kept:
             lambda: self.swap,
             renews=lambda: renews,
             over=lambda reason, *, again: self.inbox.put(SessionOver(reason, session=S, again=bool(again))),
-            stand_in=self.stand_ins.append,
+            stands_in=lambda: True,
+            stand_ins=self.stand_ins.append,
+            other=self._is_other,
             narrator=self.told,
         )
+
+    def _is_other(self) -> None:
+        self.others += 1
 
     def until(self, condition: Callable[[], object]) -> None:
         """Let it look until that is so."""
@@ -155,4 +161,4 @@ def test_who_stands_in_is_looked_for_again_and_again(world: World) -> None:
     """The replica that was kept may be replaced by another one, with another address."""
     kept = Kept(world)
     kept.until(lambda: len(kept.stand_ins) >= 2)
-    assert kept.stand_ins[-1] == kept.swap.stand_in()
+    assert kept.stand_ins[-1] == kept.swap.stand_ins()

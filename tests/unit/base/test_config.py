@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
-from bridge.config import Config
+from bridge.config import Config, parse_duration
 from bridge.errors import UsageError
 
 
@@ -55,3 +55,16 @@ def test_the_file_is_found_in_the_users_configuration(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(UsageError, match=r"config\.toml can't be read"):
         Config.load(environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600), ("1h30m", 5400), (" 2m5s ", 125)]
+)
+def test_a_duration_is_written_as_kubernetes_does(text: str, seconds: float) -> None:
+    assert parse_duration(text, "--linger") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0m", "10 m", "m", "-5", "1.5h", "5x", "10ms"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--linger"):
+        parse_duration(text, "--linger")

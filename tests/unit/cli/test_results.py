@@ -40,6 +40,7 @@ def test_the_json_of_list() -> None:
                 "protection": "keeper",
                 "heartbeat_age": 1.2,
                 "services": ["web", "api"],
+                "lingers": None,
             },
             {
                 "session": "zzzz2345",
@@ -51,6 +52,7 @@ def test_the_json_of_list() -> None:
                 "protection": "",
                 "heartbeat_age": None,
                 "services": [],
+                "lingers": None,
             },
         ],
     }
@@ -84,6 +86,7 @@ def test_the_json_of_status() -> None:
                 "bytes_in": 2048,
                 "bytes_out": 5000000,
                 "reconnects": 4,
+                "lingers": None,
             }
         ],
     }
@@ -164,3 +167,12 @@ def test_sizes_are_said_in_their_unit(count: int, said: str) -> None:
 
 def test_a_table_has_no_trailing_blanks() -> None:
     assert results.table(("A", "LONG"), [("wide cell", "x")]) == "A          LONG\nwide cell  x"
+
+
+def test_a_session_that_is_kept_without_a_command_is_told_with_its_time() -> None:
+    kept = replace(FOUND, lingers=540.4)
+    assert json.loads(results.sessions_json([kept]))["sessions"][0]["lingers"] == 540.4
+    assert "kept, 9 min still" in results.sessions_text([kept], now=NOW)
+    told = results.status_text([replace(STATUS, process=0, lingers=50.0).render()])
+    assert "connected, kept for 50 s still" in told
+    assert "python app.py (ended; the original answers)" in told

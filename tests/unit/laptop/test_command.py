@@ -1,8 +1,9 @@
 import pytest
 
 from bridge.errors import CommandError
+from bridge.laptop.command import check_command
 from bridge.laptop.init.child import candidates
-from bridge.laptop.process import Exit, check_command
+from bridge.laptop.process import Exit
 
 
 def script(path, mode=0o755):

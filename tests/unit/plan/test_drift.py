@@ -95,3 +95,13 @@ def test_a_target_made_anew_has_no_record_to_be_written_again() -> None:
     server, record = swapped()
     server.item["metadata"] |= {"annotations": {}, "uid": "another"}
     assert drift(record, server.read(), [narrowed()], claimed=True).over
+
+
+def test_pods_that_are_made_otherwise_by_now_are_noticed() -> None:
+    server, record = swapped()
+    template = server.read()["spec"]["template"]
+    assert not drift(record, server.read(), [narrowed()], template=template).other
+    server.set_image("web:2")
+    seen = drift(record, server.read(), [narrowed()], template=template)
+    assert seen.other
+    assert not seen.over

@@ -9,7 +9,8 @@ import pytest
 
 from bridge.errors import BridgeError
 from bridge.plan.environment import SessionIdentity
-from bridge.session.enter import Door, Inside
+from bridge.session.door import Door
+from bridge.session.enter import Inside
 
 if TYPE_CHECKING:
     from bridge.laptop.sandbox import Sandbox

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.errors import BridgeError, ClusterError
+from bridge.paths import session_socket
 from bridge.session import local
-from bridge.session.local import Gone, Status, Visitor, serving, socket_path
+from bridge.session import visiting as visiting_module
+from bridge.session.local import Status, serving
 from bridge.session.look import leave, local_status
 from bridge.session.store import process_start, this_laptops_store
+from bridge.session.visiting import Gone, Visitor
 from bridge.tunnel.loop import EventLoop
 from tests.unit.session.test_store import a_session
 
@@ -53,7 +56,7 @@ def served(
     """This process as a bridge, on its loop."""
 
     async def serve(ready: asyncio.Future[None]) -> None:
-        async with serving(status, leave, way_in or no_way_in):
+        async with serving(status, leave, {"enter": way_in or no_way_in}):
             ready.set_result(None)
             await asyncio.get_running_loop().create_future()
 
@@ -120,7 +123,7 @@ def test_who_enters_gets_descriptors_which_the_session_does_not_keep() -> None:
 
     with served(way_in=way_in), visiting() as visitor:
         assert visitor.ask("status")["state"] == "connected"
-        its_read, its_write = visitor.ask_way_in()
+        its_read, its_write = visitor.ask_descriptors("enter")
         os.write(its_write, b"through")
         os.close(its_write)
         assert os.read(its_read, 100) == b"through"
@@ -133,7 +136,7 @@ def test_who_enters_gets_descriptors_which_the_session_does_not_keep() -> None:
 def test_why_nobody_can_enter_is_told() -> None:
     with served(), visiting() as visitor:
         with pytest.raises(BridgeError, match="just starting") as caught:
-            visitor.ask_way_in()
+            visitor.ask_descriptors("enter")
         assert caught.value.hint == "Try again."
         assert visitor.ask("status")["state"] == "connected"
 
@@ -142,7 +145,7 @@ def test_why_nobody_can_enter_is_told() -> None:
 def test_garbage_is_answered_with_an_error(garbage: bytes) -> None:
     with served(), socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
-        sock.connect(str(socket_path(os.getpid())))
+        sock.connect(str(session_socket(os.getpid(), os.environ)))
         sock.sendall(garbage)
         assert "error" in json.loads(sock.recv(4096))
 
@@ -151,7 +154,7 @@ def test_a_line_without_end_is_no_visit() -> None:
     with served():
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(5)
-            sock.connect(str(socket_path(os.getpid())))
+            sock.connect(str(session_socket(os.getpid(), os.environ)))
             try:
                 sock.sendall(b"x" * (local.LONGEST_LINE * 4))
                 assert sock.recv(1) == b""
@@ -180,7 +183,7 @@ def test_two_visitors_do_not_hinder_each_other() -> None:
 
 def test_only_the_user_may_open_it_and_it_goes_with_the_session() -> None:
     with served():
-        path = socket_path(os.getpid())
+        path = session_socket(os.getpid(), os.environ)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not path.exists()
@@ -189,7 +192,7 @@ def test_only_the_user_may_open_it_and_it_goes_with_the_session() -> None:
 
 
 def test_a_socket_that_a_dead_bridge_of_the_same_pid_has_left_is_replaced() -> None:
-    path = socket_path(os.getpid())
+    path = session_socket(os.getpid(), os.environ)
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
@@ -200,8 +203,8 @@ def test_a_socket_that_a_dead_bridge_of_the_same_pid_has_left_is_replaced() -> N
 
 
 def test_a_bridge_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "ANSWERS_WITHIN", 0.1)
-    path = socket_path(os.getpid())
+    monkeypatch.setattr(visiting_module, "ANSWERS_WITHIN", 0.1)
+    path = session_socket(os.getpid(), os.environ)
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as stopped:
         stopped.bind(str(path))
@@ -229,7 +232,7 @@ from tests.unit.session.test_local import STATUS, no_way_in
 
 async def main():
     left = asyncio.Event()
-    async with serving(lambda: STATUS, left.set, no_way_in):
+    async with serving(lambda: STATUS, left.set, {"enter": no_way_in}):
         print("ready", flush=True)
         await left.wait()
         if sys.argv[1:]:

@@ -9,10 +9,10 @@ import pytest
 
 from bridge.errors import BridgeError, TargetError
 from bridge.plan.target import TargetSpec
-from bridge.session.local import Gone
 from bridge.session.look import leave, local_status
 from bridge.session.named import named, the_only_one
 from bridge.session.store import LocalSession, process_start, this_laptops_store
+from bridge.session.visiting import Gone
 from tests.unit.session.test_store import a_session
 
 if TYPE_CHECKING:

@@ -188,3 +188,21 @@ def test_by_http_without_any_port_the_process_is_enough() -> None:
         assert await ready.answer()
 
     run(story())
+
+
+def test_after_a_process_the_pod_stays_ready_until_there_is_another() -> None:
+    async def story() -> None:
+        here, inbox = Here(), Inbox()
+        ready = Readiness(Probe(), here, Wanted([PortMap(8080, 8080, "", "container")]), inbox)
+        ready.process_ended()
+        assert await ready.answer()  # by the original
+        assert inbox.get(0) is None
+        again = asyncio.ensure_future(ready.again())
+        await asyncio.sleep(0.05)
+        assert not again.done()
+        here.listening = {8080}
+        await again
+        assert await ready.answer()
+        assert inbox.get(0) == Ready()
+
+    run(story())
