@@ -1,7 +1,7 @@
 """How long a start takes: from the command to the process's first line, and to the first request that it answers.
 
-Each round: without a swap, with one, and with one again as soon as the first has ended. On the local cluster, image
-present. A phase is what bridge says, taken when it says it.
+Each round: without a swap, with one, with one again as soon as the first has ended, and with one again in a session that
+was kept (`--linger`). On the local cluster, image present. A phase is what bridge says, taken when it says it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def start(stage: Stage, options: Options, book: Book) -> None:
             _add(book, OURS, "no swap", join(stage))
             _add(book, OURS, "swap", swap(stage, observer))
             _add(book, OURS, "swap, again at once", swap(stage, observer))
+            _add(book, OURS, "swap, kept", kept(stage, observer))
             _add(book, OURS, "bridge --help", {"": helped(stage)})
             if "ssh" in options.ways:
                 _add(book, "ssh", "no swap", by_hand(stage))
@@ -55,6 +56,21 @@ def swap(stage: Stage, observer: Agent) -> dict[str, float]:
         line = session.out.when("serving", 60)
         observer.wait_for_answer("web", text="laptop")
         return _since(session, line, time.monotonic(), "connected", "started", "is now answered by")
+
+
+def kept(stage: Stage, observer: Agent) -> dict[str, float]:
+    """Swap, end, and swap again in the same session; of the second time."""
+    command = ("--linger", "10m", "--swap", "web", "python", SERVER, "8080")
+    with _bridge(stage, *command) as first:
+        first.swapped().end()
+    with _bridge(stage, *command) as again:
+        line = again.out.when("serving", 60)
+        observer.wait_for_answer("web", text="laptop")
+        found = _since(again, line, time.monotonic(), "started")
+        session = again.err.wait_for(r"was kept, with the proxy pod bridge-web-([a-z0-9]+)-", 10)[1]
+        again.swapped().end()
+    stage.laptop.run([PROGRAM, "leave", session], check=True)
+    return found
 
 
 def _bridge(stage: Stage, *words: str, **options: Any) -> Bridge:

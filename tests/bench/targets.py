@@ -101,6 +101,7 @@ def _alone() -> Iterable[Goal]:
     yield Goal(Key("dns", PLAIN, look_ups(CACHED)), least=5000, against="")
     yield Goal(Key("start", PLAIN, "swap: first line of the process"), most=1.5, against="")
     yield Goal(Key("start", PLAIN, "swap: first request served"), most=3.0, against="")
+    yield Goal(Key("start", PLAIN, "swap, kept: first request served"), most=0.6, against="")
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,13 @@ class Terminal:
 
 
 @contextmanager
-def in_terminal(laptop: AnyLaptop, *words: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
-    """Run bridge as the foreground job of a terminal of its own."""
+def in_terminal(
+    laptop: AnyLaptop, *words: str, program: str = PROGRAM
+) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
+    """Run bridge, or another ``program``, as the foreground job of a terminal of its own."""
     master, slave = pty.openpty()
     # setsid --ctty: a session of its own, with this terminal as its controlling one.
-    command = ["setsid", "--ctty", "--wait", PROGRAM, *words]
+    command = ["setsid", "--ctty", "--wait", program, *words]
     process = laptop.popen(command, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     try:
