@@ -1,7 +1,7 @@
 """How long a start takes: from the command to the process's first line, and to the first request that it answers.
 
-Each round: without a swap, with one, with one again as soon as the first has ended, and with one again in a session that
-was kept (`--linger`). On the local cluster, image present. A phase is what bridge says, taken when it says it.
+Each round: without a swap, with one, with one again as soon as the first has ended, and with one again in a session
+that was kept (`--linger`). On the local cluster, image present. A phase is what bridge says, taken when it says it.
 """
 
 from __future__ import annotations

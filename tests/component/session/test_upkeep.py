@@ -162,3 +162,16 @@ def test_who_stands_in_is_looked_for_again_and_again(world: World) -> None:
     kept = Kept(world)
     kept.until(lambda: len(kept.stand_ins) >= 2)
     assert kept.stand_ins[-1] == kept.swap.stand_ins()
+
+
+def test_pods_that_are_made_otherwise_are_noticed_also_at_a_single_look(world: World) -> None:
+    kept = Kept(world)
+    asyncio.run(kept.upkeep.look())
+    assert kept.others == 0
+    web = world.kube.objects[WEB]
+    world.kube.change(WEB, {"spec": {"template": {**web["spec"]["template"], "metadata": {"labels": {"app": "new"}}}}})
+    asyncio.run(kept.upkeep.look())
+    assert kept.others == 1
+    world.kube.fail("GET deployments/web", 1)
+    asyncio.run(kept.upkeep.look())  # the next look is soon
+    kept.until(lambda: kept.others >= 2)
