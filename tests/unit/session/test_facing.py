@@ -95,11 +95,19 @@ def test_a_process_is_started_there_told_of_signals_and_told_to_have_ended(line:
     assert line.inbox.get() == SignalCame(signal.SIGINT)
     entered.signal(signal.SIGTERM)
     assert line.hears() == {"signal": 15}
-    entered.end()
-    assert line.ended == ["all"]
     line.says(exited=7)
     assert line.inbox.get() == Exited(7)
     assert entered.pid == 0
+
+
+def test_a_process_that_was_killed_has_ended_whoever_tells(line: Line) -> None:
+    """The bridge at the terminal may be stopped (Ctrl-Z)."""
+    line.entered().end()
+    assert line.ended == ["all"]
+    assert line.inbox.get() == Exited(137)
+    line.says(exited=143)
+    line.says(signal=1)
+    assert line.inbox.get() == SignalCame(signal.SIGHUP)  # the end was told once
 
 
 def test_a_terminal_s_bridge_that_was_killed_ends_the_run_once(line: Line) -> None:
