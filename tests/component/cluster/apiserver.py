@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,11 +99,14 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     api: ApiServer
+    seen: Seen
+    """What this one asks now. (The last one that the server has seen may be another's: clients ask several at once.)"""
 
     def answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
-        self.api.seen.append(Seen(self.command, self.path, dict(self.headers.items()), body, _peer(self.connection)))
+        self.seen = Seen(self.command, self.path, dict(self.headers.items()), body, _peer(self.connection))
+        self.api.seen.append(self.seen)
         self.api.next()(self)
 
     do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815  # as http.server calls them
@@ -125,12 +129,15 @@ class ApiServer:
     asks: bool = True  # for a client certificate
     answers: list[Any] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    faults: list[Exception] = field(default_factory=list)
+    """What an answer has raised: a fault of the test, which fails it when the server ends."""
 
     def __enter__(self) -> Self:
         handler = type("Bound", (Handler,), {"api": self})
         self.released = threading.Event()
         self._turn = threading.Lock()
         self.server = _Server(("127.0.0.1", 0), handler)
+        self.server.faults = self.faults
         self.server.tls = self._context() if self.tls else None
         self.port = self.server.server_address[1]
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))  # noqa: TID251  # a peer
@@ -143,6 +150,8 @@ class ApiServer:
         self.server.drop_all()
         self.server.server_close()
         self._thread.join()
+        if self.faults:
+            raise ExceptionGroup("the API server of the test could not answer", self.faults)
 
     def _context(self) -> ssl.SSLContext:
         import tempfile
@@ -192,6 +201,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
     tls: ssl.SSLContext | None = None
+    faults: list[Exception]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -221,17 +231,20 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are no news."""
+        """Keep what an answer has raised. Clients that go away are no news: OSError, see above."""
+        error = sys.exception()
+        assert isinstance(error, Exception)
+        self.faults.append(error)
 
 
 # -- answers -------------------------------------------------------------------------------------------------------
 
 
 def reply(body: Any = None, status: int = 200, *, kind: str = "application/json", **headers: str) -> Any:
-    """Answer with JSON, or with bytes as they are."""
+    """Answer with JSON, as it is now, or with bytes as they are."""
+    content = body if isinstance(body, bytes) else json.dumps(body if body is not None else {}).encode()
 
     def answer(handler: Handler) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body if body is not None else {}).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(content)))

@@ -86,7 +86,7 @@ class Cluster:
     def answer(self, handler: Handler) -> None:
         """Do what a request asks."""
         with self.changed:
-            seen = handler.api.seen[-1]
+            seen = handler.seen
             path, _, query = seen.path.partition("?")
             self.asked.append((seen.method, seen.path))
             if seen.headers["Authorization"] != f"Bearer {TOKEN}":

@@ -16,6 +16,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 from bridge.wire.marks import SESSION_LABEL
 from tests.component.cluster.apiserver import reply, reset, status, watch
@@ -71,7 +72,7 @@ class Kube:
         """Add an object, or replace it."""
         with self._changed:
             path = f"{collection}/{item['metadata']['name']}"
-            metadata = {"namespace": "ns", "uid": f"uid-{self._version}", "creationTimestamp": STARTED, "generation": 1}
+            metadata = {"namespace": "ns", "uid": _uid(), "creationTimestamp": STARTED, "generation": 1}
             new = copy.deepcopy(item)
             new["metadata"] = {**metadata, **new["metadata"]}
             self._store(path, new)
@@ -112,7 +113,7 @@ class Kube:
         if "watch" in query:
             self._watch(handler, path, query)
             return
-        body = handler.api.seen[-1].body
+        body = handler.seen.body
         with self._changed:
             words = f"{handler.command} {_short(unquote(parts.path))}"
             self.log.append(words)
@@ -157,7 +158,7 @@ class Kube:
         if own in self.objects:
             return status(409, "AlreadyExists", "already exists")
         item = copy.deepcopy(body)
-        stamps = {"uid": f"uid-{self._version}", "creationTimestamp": STARTED, "generation": 1, "resourceVersion": "0"}
+        stamps = {"uid": _uid(), "creationTimestamp": STARTED, "generation": 1, "resourceVersion": "0"}
         item["metadata"] |= stamps
         if not dry_run:
             self._store(own, item)
@@ -239,7 +240,7 @@ class Kube:
         for own in mine[wanted:]:
             self._delete(own)
         for number in range(len(mine), wanted):
-            self._store(f"{PODS}/{name}-{number}", _pod(f"{name}-{number}", item, self._version, ready=ready))
+            self._store(f"{PODS}/{name}-{number}", _pod(f"{name}-{number}", item, ready=ready))
         state = {"readyReplicas": wanted if ready else 0, "observedGeneration": item["metadata"].get("generation", 1)}
         if item.get("status") != state:
             self._store(path, {**item, "status": state})
@@ -258,12 +259,17 @@ class Kube:
             self._store(path, {"metadata": metadata, "endpoints": endpoints})
 
 
-def _pod(name: str, owner: Json, version: int, *, ready: bool) -> Json:
+def _uid() -> str:
+    """As in a real cluster, no object has that of another, not of another `Kube` either."""
+    return str(uuid4())
+
+
+def _pod(name: str, owner: Json, *, ready: bool) -> Json:
     template = owner["spec"]["template"]
     reference = {"kind": owner.get("kind"), "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
     return {
         "metadata": {
-            "name": name, "namespace": "ns", "uid": f"uid-{version}", "creationTimestamp": STARTED,
+            "name": name, "namespace": "ns", "uid": _uid(), "creationTimestamp": STARTED,
             "labels": dict(template["metadata"].get("labels") or {}),
             "ownerReferences": [{**reference, "controller": True}],
         },
