@@ -177,6 +177,7 @@ class Action:
             pod, connection = self._reached(self._swap)
             self._volumes.fetch(mounts_of(pod, self.container), connection)
             tie = self._tie_to(pod, connection, self._swap)
+        reached("tied")
         try:
             network = self._use(tie)
             self._loop.run(self._joined.open(network))

@@ -18,6 +18,7 @@ from bridge.cluster.portforward import portforward_endpoint
 from bridge.errors import ClusterError, TunnelError
 from bridge.plan.objects import name_of
 from bridge.session.lifeline import Over
+from bridge.session.steps import reached
 from bridge.session.tie import tie
 from bridge.tunnel.ssh import Connection, connect
 from bridge.tunnel.stream import StreamError
@@ -49,13 +50,17 @@ def reach(
     replica_set = name_of(plan.proxy.replica_set)
     proxy = ProxyPod(cluster, session=plan.session, replica_set=replica_set, container=plan.container)
     pod = proxy.wait_for_node(deadline=deadline, on_progress=narrator.doing)
+    reached("placed")
     attempt = loop.submit(_until_connected(portforward_endpoint(cluster, name_of(pod), plan.internal.ssh), keys))
     try:
         while time.monotonic() < deadline:
             try:
-                return pod, attempt.result(LOOK_EVERY)
+                connection = attempt.result(LOOK_EVERY)
             except TimeoutError:
                 narrator.doing(proxy.look())
+            else:
+                reached("tunnelled")
+                return pod, connection
         raise ClusterError("the proxy pod did not get to run in time", hint="Give it longer with --timeout.")
     finally:
         attempt.cancel()

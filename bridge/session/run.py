@@ -33,6 +33,7 @@ from bridge.session.kept import make_way
 from bridge.session.outside import clear_up as clear_up_outside
 from bridge.session.outside import outside
 from bridge.session.signals import Signals
+from bridge.session.steps import reached
 from bridge.session.store import this_laptops_store
 from bridge.session.watching import watched
 from bridge.tunnel.loop import EventLoop
@@ -54,6 +55,7 @@ def run(request: RunRequest, narrator: Narrator, facing: Facing | None = None) -
 
     ``facing``: the bridge at the terminal, of a session that is kept after the command has ended (see ``keeping``).
     """
+    reached("called")
     if request.command:
         check_command(request.command, os.environ, str(Path.cwd()))
     where = request.where
@@ -67,7 +69,9 @@ def run(request: RunRequest, narrator: Narrator, facing: Facing | None = None) -
                 make_way(cluster, request, narrator)
                 situation = examine(cluster, request, narrator)
                 clear_up(cluster)
+            reached("examined")
             box.ready()  # it had the time; a laptop that can't have one is told before anything changes
+            reached("boxed")
             from bridge.session.act import Around
             from bridge.session.swap import Means
 
@@ -100,8 +104,10 @@ def _session(around: Around, means: Means, situation: Situation, facing: Facing 
         return _new_swap(means, there)
 
     action = Action(around, means, new_swap) if facing is None else _kept(around, means, new_swap, facing)
+    reached("planned")
     with watched(means.narrator), action.swapped():
         of_image = _of_image(means, situation, action.container)  # while the proxy pod starts
+        reached("imaged")
         with action.tied() as report:
             return action.run(report, of_image)
 

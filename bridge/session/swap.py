@@ -158,8 +158,10 @@ class Swap:
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
         traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
+        reached("listed")
         traffic.narrow(cluster, services, self.plan.session)
         alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
+        reached("alone")
         if services and alone and self._request.left is not None:
             traffic.settle(cluster)
 

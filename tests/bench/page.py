@@ -17,6 +17,7 @@ from tests.cluster.settings import CLONE, KUBERNETES_VERSION
 from .chart import Group, bars
 from .figures import FLOOR, OURS, THEIRS, Spread, shown
 from .parts import LINKS
+from .phases import breakdown, is_step
 from .targets import HEADS, ratios, rows
 
 if TYPE_CHECKING:
@@ -97,10 +98,17 @@ def ways_of(figures: Mapping[Key, Figure]) -> list[str]:
 
 def _section(part: str, figures: Mapping[Key, Figure]) -> str:
     ways = ways_of(figures)
+    steps, figures = breakdown(figures), _whole(figures)
     lines = [[_name(key, figure), *(_cell(figure, way) for way in ways)] for key, figure in figures.items()]
     heads = ["", *(NAMES.get(way, way) for way in ways)]
     plot = f"![{part}](performance/{slug(part)}.svg)"
-    return "\n".join([f"## {part[0].upper()}{part[1:]}", "", table(heads, lines), "", plot, ""])
+    phases = [_PHASES, "", table(*steps), ""] if steps[1] else []
+    return "\n".join([f"## {part[0].upper()}{part[1:]}", "", table(heads, lines), "", plot, "", *phases])
+
+
+def _whole(figures: Mapping[Key, Figure]) -> dict[Key, Figure]:
+    """What is no step of a start: those have a table of their own."""
+    return {key: figure for key, figure in figures.items() if not is_step(key)}
 
 
 def _name(key: Key, figure: Figure) -> str:
@@ -124,7 +132,7 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def plots(book: Book) -> dict[str, str]:
     """A plot for each section."""
     everyone = ways_of(book.figures)
-    return {part: bars(part, _groups(figures), everyone) for part, figures in by_part(book).items()}
+    return {part: bars(part, _groups(_whole(figures)), everyone) for part, figures in by_part(book).items()}
 
 
 def _groups(figures: Mapping[Key, Figure]) -> list[Group]:
@@ -147,6 +155,9 @@ def slug(part: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-")
 
 
+_PHASES = """\
+Where bridge's time goes: seconds since the command, and in brackets since what came before. Much is done beside what is
+waited for: a short phase may have begun long before."""
 _HEAD = """\
 # Performance
 

@@ -1,7 +1,7 @@
 """How long a start takes: from the command to the process's first line, and to the first request that it answers.
 
 Each round: without a swap, with one, with one again as soon as the first has ended, and with one again in a session
-that was kept (`--linger`). On the local cluster, image present. A phase is what bridge says, taken when it says it.
+that was kept (`--linger`). On the local cluster, image present. A phase ends when bridge logs its step (`--verbose`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.e2e.running import PROGRAM, SERVER, Bridge
 
 from .figures import OURS, PLAIN, Key
+from .phases import FIRST_LINE, FIRST_REQUEST, LAST, pattern, steps_in
 from .ways import opener
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from .figures import Book
     from .parts import Options
     from .stage import Stage
-
-PHASES = {
-    "connected": "connected to the proxy pod",
-    "started": "process started",
-    "is now answered by": "traffic here, the original gone",
-}
-"""What bridge says, and what it means."""
 
 
 def start(stage: Stage, options: Options, book: Book) -> None:
@@ -55,7 +49,7 @@ def swap(stage: Stage, observer: Agent) -> dict[str, float]:
     with _bridge(stage, "--swap", "web", "python", SERVER, "8080") as session:
         line = session.out.when("serving", 60)
         observer.wait_for_answer("web", text="laptop")
-        return _since(session, line, time.monotonic(), "connected", "started", "is now answered by")
+        return _since(session, line, time.monotonic()) | _steps(session)
 
 
 def kept(stage: Stage, observer: Agent) -> dict[str, float]:
@@ -66,7 +60,7 @@ def kept(stage: Stage, observer: Agent) -> dict[str, float]:
     with _bridge(stage, *command) as again:
         line = again.out.when("serving", 60)
         observer.wait_for_answer("web", text="laptop")
-        found = _since(again, line, time.monotonic(), "started")
+        found = _since(again, line, time.monotonic())
         session = again.err.wait_for(r"was kept, with the proxy pod bridge-web-([a-z0-9]+)-", 10)[1]
         again.swapped().end()
     stage.laptop.run([PROGRAM, "leave", session], check=True)
@@ -74,15 +68,19 @@ def kept(stage: Stage, observer: Agent) -> dict[str, float]:
 
 
 def _bridge(stage: Stage, *words: str, **options: Any) -> Bridge:
-    command = ["run", "-n", stage.namespace, *words]
+    command = ["run", "--verbose", "-n", stage.namespace, *words]
     return Bridge(stage.laptop, *command, env={"KUBECONFIG": stage.kubeconfig}, **options)
 
 
-def _since(session: Bridge, line: float, served: float, *phases: str) -> dict[str, float]:
-    """All in seconds since the command."""
-    at = {"first line of the process": line, "first request served": served}
-    at |= {PHASES[said]: session.err.when(said, 60) for said in phases}
-    return {phase: when - session.began for phase, when in at.items()}
+def _since(session: Bridge, line: float, served: float) -> dict[str, float]:
+    """Both in seconds since the command."""
+    return {FIRST_LINE: line - session.began, FIRST_REQUEST: served - session.began}
+
+
+def _steps(session: Bridge) -> dict[str, float]:
+    """When each step was reached, likewise."""
+    session.err.wait_for(pattern(LAST), 60)
+    return {step: session.err.when(pattern(step), 0) - session.began for step in steps_in(session.err.text)}
 
 
 def join(stage: Stage) -> dict[str, float]:
@@ -92,7 +90,7 @@ def join(stage: Stage) -> dict[str, float]:
         line = session.out.when("ready", 60)
         session.process.stdin.write(json.dumps(task).encode() + b"\n")
         session.process.stdin.flush()
-        return _since(session, line, session.out.when("seconds", 60), "connected", "started")
+        return _since(session, line, session.out.when("seconds", 60)) | _steps(session)
 
 
 def by_hand(stage: Stage) -> dict[str, float]:
