@@ -126,13 +126,13 @@ class Joined:
     def hold_for_original(self) -> None:
         """Have what comes wait for the original: there is no process any more."""
         self._over = self._awaited = True
+        # To know when the last of them has come to its end; and should there be a process again, they go on with it.
+        self._reading = self._reading or Reading(pause=self._parting)
 
     def hand_over(self, originals: Sequence[str]) -> None:
         """Relay what the pod still gets to the original at these addresses, also what is held; none: there is none."""
         self.use_stand_ins(originals)
         self._over, self._awaited = True, False
-        # To know when the last of them has come to its end; and should there be a process again, they go on with it.
-        self._reading = self._reading or Reading(pause=self._parting)
         self._known.set()
 
     def process_again(self) -> None:

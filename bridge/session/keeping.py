@@ -22,6 +22,7 @@ from bridge.errors import BridgeError
 from bridge.session.act import Action
 from bridge.session.entered import Entered
 from bridge.session.inbox import Begun, Exited, Ready, SessionOver, SignalCame, Unusable
+from bridge.tunnel.rejoin import relayed, until_parted
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from bridge.session.facing import Facing
     from bridge.session.swap import Means, Swap
     from bridge.wire.messages import Report
+
+PARTED_WITHIN = 5.0
+"""Seconds that the original is left to answer what it has begun with, when another process answers the rest."""
 
 
 class Kept(Action):
@@ -95,12 +99,18 @@ class Kept(Action):
             each.part()
         self._inbox.put(Ready())
 
+    async def _original_rests(self) -> None:
+        """Wait until what the original has begun to answer is answered."""
+        tie = self._lifeline.tie
+        await until_parted(relayed(tie.inbound) if tie else (), PARTED_WITHIN)
+
     def _take(self) -> None:
         if not self._swap.taken:
             super()._take()
             return
         self._answers = True
         self._tell_taken()
+        self._loop.run(self._original_rests())
         self._swap.take_again()
         self._loop.call(self._joined.original_left)
         self._taken()

@@ -59,7 +59,8 @@ class Inbound:
     ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
     port (again); without it a refused connection is not held. ``fallback`` connects to who answers the pod's port
     instead of a process that did not accept within ``hold`` seconds. ``on_taken`` is called for each connection that
-    somebody has answered. ``reading`` says, for each connection anew, whether and how it is read along.
+    somebody has answered. ``reading`` says, for each connection anew, whether and how it is read along; for one that is
+    held, when it is dialled at last.
     """
 
     def __init__(
@@ -182,6 +183,9 @@ class Inbound:
     async def _connect(self, incoming: Incoming, port: PortMap, relayed: Relayed | None = None) -> None:
         try:
             end = await self._answering(port, relayed)
+        except _ToBeRead as meanwhile:
+            await self._connect_reading(incoming, port, meanwhile.reading)
+            return
         except (OSError, TimeoutError) as error:
             log.debug("a connection to port %d of the process: %s", port.laptop, error)
             incoming.refuse("the process does not accept connections")
@@ -225,6 +229,8 @@ class Inbound:
                     listens = True
                     try:
                         async with turn, asyncio.timeout(ATTEMPT):
+                            if relayed is None and (reading := self._reading()):
+                                raise _ToBeRead(reading)
                             return await self._dial_once(port, new_end, relayed)
                     except TimeoutError:
                         turn = self._turns[port]
@@ -244,6 +250,14 @@ class Inbound:
             end.reset()
             raise ConnectionResetError("it was taken by a process that is replaced by now")
         return end
+
+
+class _ToBeRead(Exception):
+    """A connection is to be read along by now; while it was held that was not known."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.reading = reading
 
 
 class _Busy(TimeoutError):

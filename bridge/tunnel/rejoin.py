@@ -49,6 +49,8 @@ class Relayed:
         self._redial = redial
         self._dials = False
         self._client: Client | None = None
+        self.parted = 0
+        """How many times it has let go of a process."""
 
     # -- its two ends ----------------------------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class Relayed:
         if process_ends and self.conversation.fresh:
             return False  # it does not want this client
         client.part()
+        self.parted += 1
         if self.conversation.fresh:
             self.wake()  # it may be the server that speaks first
         return True
@@ -204,6 +207,15 @@ class Process(Listed):
 def relayed(inbound: Iterable[Inbound]) -> list[Relayed]:
     """Return all connections that are read along."""
     return [one for each in inbound for one in each.relayed]
+
+
+async def until_parted(connections: Iterable[Relayed], within: float) -> None:
+    """Wait until each of these has let go of its process, or rests; ``within`` seconds at the most."""
+    deadline = time.monotonic() + within
+    waiting = {each: each.parted for each in connections}
+    while waiting and (now := time.monotonic()) < deadline:
+        waiting = {each: parted for each, parted in waiting.items() if each.parted == parted and not each.rests(now)}
+        await asyncio.sleep(LOOK_EVERY)
 
 
 async def until_at_rest(connections: Callable[[], Iterable[Relayed]], within: float) -> int:

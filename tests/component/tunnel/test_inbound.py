@@ -11,6 +11,7 @@ import pytest
 from bridge.errors import TunnelError
 from bridge.plan.ports import PortMap
 from bridge.tunnel.inbound import Inbound
+from bridge.tunnel.reading import Reading
 from tests.component.proxy import free_ports, running_proxy
 from tests.component.tunnel.peers import Sshd
 from tests.component.tunnel.talk import connected, echo, serving, with_reset
@@ -277,6 +278,36 @@ def test_the_original_is_not_asked_while_the_process_accepts(run, pod):
                 assert answers == [b"%d" % number for number in range(10)]
                 assert asked == []
                 assert len(taken) == 10
+
+    run(main())
+
+
+def test_a_connection_that_is_held_is_read_along_if_it_is_to_be_when_it_is_dialled(run, pod):
+    async def main():
+        readings, port, accepting, waited_for, seen = [], free_ports(1)[0], asyncio.Event(), asyncio.Event(), []
+
+        async def wait_accepting(_: int) -> None:
+            waited_for.set()
+            await accepting.wait()
+
+        def reading() -> Reading | None:
+            return readings[0] if readings else None
+
+        async with inbound(pod, port, wait_accepting=wait_accepting, hold=10, reading=reading) as (inbound_, _):
+
+            async def see(reader, writer):
+                seen.append((await reader.readexactly(4), len(inbound_.relayed), inbound_.unread))
+                await _echo_and_close(reader, writer)
+
+            asking = asyncio.ensure_future(ask(b"held"))
+            await asyncio.wait_for(waited_for.wait(), 5)
+            readings.append(Reading())
+            server = await asyncio.start_server(see, "127.0.0.1", port)
+            accepting.set()
+            assert await asyncio.wait_for(asking, 5) == b""
+            assert seen == [(b"held", 1, 0)]
+            server.close()
+            await server.wait_closed()
 
     run(main())
 

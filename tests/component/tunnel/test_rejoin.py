@@ -13,7 +13,7 @@ from bridge.plan.ports import PortMap
 from bridge.tunnel.http import Answered, Unread
 from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.reading import Pause, Reading
-from bridge.tunnel.rejoin import until_at_rest
+from bridge.tunnel.rejoin import until_at_rest, until_parted
 from tests.component.proxy import free_ports, running_proxy
 from tests.component.tunnel.peers import Sshd
 from tests.component.tunnel.talk import connected, echo, serving, with_reset
@@ -155,6 +155,27 @@ def test_a_request_under_way_gets_its_answer_from_the_old_process(run, pod):
             assert [await client.answer(), await client.answer()] == [b"one /a", b"one /b"]
             assert await client.ask(b"c") == b"two /c"
             await client.close()
+
+    run(main())
+
+
+def test_those_that_wait_for_their_answer_let_go_when_they_have_it(run, pod):
+    async def main():
+        async with serving(server(b"one", delay=0.2)) as one, stage(pod) as here:
+            here.go_on_with(one)
+            resting, busy = await Client.open(), await Client.open()
+            assert await resting.ask(b"a") == b"one /a"
+            asking = asyncio.ensure_future(busy.ask(b"b"))
+            await until(lambda: any(each.conversation.awaited for each in here.inbound.relayed))
+            here.begin_pause()
+            await until_parted(here.inbound.relayed, 5)
+            assert await asking == b"one /b"
+            assert [each.parted for each in here.inbound.relayed] == [1, 1]
+            lasts = asyncio.get_running_loop().time()
+            await until_parted(here.inbound.relayed, 5)  # nothing more to wait for
+            assert asyncio.get_running_loop().time() - lasts < 1
+            await resting.close()
+            await busy.close()
 
     run(main())
 
