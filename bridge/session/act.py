@@ -144,6 +144,7 @@ class Action:
             lambda: self._swap,
             renews=lambda: not self._guarding.armed,
             over=self._is_over,
+            looks=self._is_looked_at,
             stands_in=self._stands_in,
             stand_ins=self._joined.use_stand_ins,
             other=self._is_other,
@@ -381,6 +382,10 @@ class Action:
     def _gives(self) -> dict[str, Callable[[], Awaitable[list[int]]]]:
         """What another terminal may be given descriptors for."""
         return {"enter": partial(self._door.way_in, self._identity)}
+
+    def _is_looked_at(self, swap: Swap) -> bool:
+        """Whether there may be something to notice in the cluster."""
+        return swap.taken
 
     def _stands_in(self) -> bool:
         """Whether the original answers by way of the proxy pod."""

@@ -126,6 +126,7 @@ class Joined:
     def hold_for_original(self) -> None:
         """Have what comes wait for the original: there is no process any more."""
         self._over = self._awaited = True
+        self._parting.end()
         # To know when the last of them has come to its end; and should there be a process again, they go on with it.
         self._reading = self._reading or Reading(pause=self._parting)
 

@@ -77,9 +77,6 @@ class Kept(Action):
         entered.started = self._process_started
         self._answering = entered
         self._loop.call(self._facing.hear, entered.heard)
-        if self._swap.taken:
-            self._narrator.done(f"the session was kept, with the proxy pod {tie.pod if tie else ''}")
-            self._loop.submit(self._upkeep.look())
         entered.begin({})
         return self._run_to_its_end()
 
@@ -152,6 +149,9 @@ class Kept(Action):
         if begun is None:
             return False
         self._run = begun
+        tie = self._lifeline.tie
+        self._narrator.done(f"the session was kept, with the proxy pod {tie.pod if tie else ''}")
+        self._loop.submit(self._upkeep.look())  # beside the start: it is not worth a round trip before that
         return True
 
     async def _open(self) -> float:
@@ -217,6 +217,9 @@ class Kept(Action):
     # ---- what is told ---------------------------------------------------------------------------------------------
     def _gives(self) -> dict[str, Callable[[], Awaitable[list[int]]]]:
         return super()._gives() | {"begin": self._accept}
+
+    def _is_looked_at(self, swap: Swap) -> bool:
+        return super()._is_looked_at(swap) or self._until is not None
 
     def _stands_in(self) -> bool:
         return super()._stands_in() or not self._answers

@@ -44,8 +44,9 @@ class Over(Protocol):
 class Upkeep:
     """Looks after the session's ``swap``, which is the one of the moment.
 
-    ``stand_ins`` gets the addresses of the replicas of the original whenever ``stands_in`` says that they answer: it
-    may be others by now. ``other`` is called when the target's pods are made otherwise by now.
+    ``looks`` says whether its target is to be looked at. ``stand_ins`` gets the addresses of the replicas of the
+    original whenever ``stands_in`` says that they answer: it may be others by now. ``other`` is called when the
+    target's pods are made otherwise by now.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Upkeep:
         *,
         renews: Callable[[], bool],
         over: Over,
+        looks: Callable[[Swap], bool],
         stands_in: Callable[[], bool],
         stand_ins: Callable[[Sequence[str]], object],
         other: Callable[[], object],
@@ -64,6 +66,7 @@ class Upkeep:
         self._swap = swap
         self._renews = renews
         self._over = over
+        self._looks = looks
         self._stands_in = stands_in
         self._stand_ins = stand_ins
         self._other = other
@@ -81,7 +84,7 @@ class Upkeep:
             try:
                 if self._renews() and time.monotonic() - self._renewed >= beat * 0.9:
                     await asyncio.to_thread(self._renew, swap)
-                if swap.taken and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
+                if self._looks(swap) and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
                     looked = time.monotonic()
                     await self._look_at(swap)
             except BridgeError as error:  # the next look is soon
@@ -112,7 +115,8 @@ class Upkeep:
         if record is None:
             return Drift()
         with self._cluster.anew(timeout=ASKING) as cluster:
-            services = [service for name in swap.plan.services if (service := cluster.find(record.service_path(name)))]
+            names = swap.plan.services if swap.taken else ()
+            services = [service for name in names if (service := cluster.find(record.service_path(name)))]
             workload = Target(cluster, record).current()
             found = drift(record, workload, services, claimed=swap.is_claimed(cluster), template=swap.plan.template)
             if found.widened:

@@ -159,9 +159,11 @@ def test_a_command_that_cannot_use_the_kept_session_ends_it_first(
     before = spec_of(kubectl)
     with kept(laptop, shop, "10m", "--swap", "web", "true") as session:
         assert session.wait() == 0
-    with kept(laptop, shop, "10m", "--hold", "3", *SWAP) as session:
-        session.swapped()
+    with kept(laptop, shop, "10m", "--hold", "3", "--swap", "web", "true") as session:
+        assert session.wait() == 0
         assert "ending the session that was kept for deployment/web" in session.err.text
+    with kept(laptop, shop, "10m", "--hold", "3", *SWAP) as session:
+        assert "the session was kept" in session.swapped().err.text  # though the command before took nothing
         with bridge(laptop, shop, *SWAP) as refused:  # one that runs is left alone
             assert refused.wait() == 3
         assert "already swapped" in refused.err.text

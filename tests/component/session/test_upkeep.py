@@ -34,7 +34,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 class Kept:
     """A swap, begun or taken, and what looks after it."""
 
-    def __init__(self, world: World, *, taken: bool = True, renews: bool = True) -> None:
+    def __init__(self, world: World, *, taken: bool = True, renews: bool = True, looks: bool = False) -> None:
         self.world, self.told, self.inbox = world, Told(), Inbox()
         self.stand_ins: list[list[str]] = []
         self.others = 0
@@ -48,6 +48,7 @@ class Kept:
             lambda: self.swap,
             renews=lambda: renews,
             over=lambda reason, *, again: self.inbox.put(SessionOver(reason, session=S, again=bool(again))),
+            looks=lambda swap: swap.taken or looks,
             stands_in=lambda: True,
             stand_ins=self.stand_ins.append,
             other=self._is_other,
@@ -175,3 +176,11 @@ def test_pods_that_are_made_otherwise_are_noticed_also_at_a_single_look(world: W
     world.kube.fail("GET deployments/web", 1)
     asyncio.run(kept.upkeep.look())  # the next look is soon
     kept.until(lambda: kept.others >= 2)
+
+
+def test_services_of_a_target_that_is_claimed_only_are_left_as_they_are(world: World) -> None:
+    kept = Kept(world, taken=False, looks=True)
+    kept.until(kept.looks(3))
+    assert world.selected() is None
+    assert kept.told.all == []
+    assert kept.over() is None
