@@ -132,6 +132,7 @@ class _PortForward(WSListener):
         self.server = server
         self.forwarded: _Forwarded | None = None
         self.early: list[bytes] = []
+        self.lost = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         port = self.server.port.to_bytes(2, "little")
@@ -148,6 +149,9 @@ class _PortForward(WSListener):
             )
         except OSError as error:
             transport.send(WSMsgType.BINARY, b"\x01" + f"error forwarding port: {error}".encode())
+            return
+        if self.lost:  # meanwhile: nobody else would close it
+            self.forwarded.transport.abort()
             return
         for data in self.early:
             self.forwarded.transport.write(data)
@@ -169,6 +173,7 @@ class _PortForward(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.server.websockets.discard(transport)
+        self.lost = True
         if self.forwarded is not None:
             self.forwarded.transport.abort()
 
