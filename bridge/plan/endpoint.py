@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,3 +30,8 @@ class Endpoint:
     ssl: SSLContext | None = None
     server_hostname: str | None = None
     proxy: str | None = None
+
+    @property
+    def port(self) -> int:
+        """The pod's port, 0 where the url names none."""
+        return int(parse_qs(urlsplit(self.url).query).get("ports", ["0"])[0])

@@ -94,7 +94,7 @@ class Tie:
 
     async def _silent(self) -> Trouble | None:
         try:
-            await until_silent(self.keeper)
+            await until_silent(self.keeper, self.connection.measured)
         except TunnelError as error:
             return Trouble.of(error)
         return Trouble("the proxy pod does not answer any more", silent=True)

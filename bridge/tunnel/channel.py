@@ -98,7 +98,7 @@ class Channel(asyncio.Transport):
         self._protocol: Any = protocol
         self._peer = -1
         self._in = ReceiveWindow(mux.window_size())
-        self._out = SendWindow(0, 0)
+        self._out = SendWindow(0, 0, 0)
         self._queue = bytearray()
         self._backlog = bytearray()
         self._high, self._low = HIGH_WATER, LOW_WATER
@@ -217,7 +217,7 @@ class Channel(asyncio.Transport):
     def opened(self, peer: int, window: int, packet: int) -> None:
         """Take the peer's number and what it allows us, and begin."""
         self._peer = peer
-        self._out = SendWindow(min(window, self._mux.in_flight()), min(packet, messages.MAX_PACKET))
+        self._out = SendWindow(window, min(packet, messages.MAX_PACKET), self._mux.in_flight())
         self._protocol.connection_made(self)
 
     def received(self, data: bytes) -> None:
@@ -254,7 +254,7 @@ class Channel(asyncio.Transport):
 
     def granted(self, count: int) -> None:
         """Note that the peer allows more; Overrun when that can't be."""
-        self._out.grant(count)
+        self._out.grant(count, self._mux.in_flight())
         if self._queue and not self.waits_turn:
             self._mux.wait_turn(self)
 
@@ -268,7 +268,7 @@ class Channel(asyncio.Transport):
 
     def send_queued(self, quantum: int) -> None:
         """Send up to ``quantum`` of what waits, as one message; take another turn if more may go."""
-        count = min(len(self._queue), quantum, self._out.allowed())
+        count = min(len(self._queue), quantum, self._out.sendable())
         if count:
             with memoryview(self._queue) as view, view[:count] as part:
                 self._mux.send_data(self._peer, part)
@@ -288,7 +288,7 @@ class Channel(asyncio.Transport):
     def _send_some(self, data: memoryview) -> memoryview:
         """Send packets while that is allowed, up to a fair share; give back the rest."""
         sent, share = 0, min(len(data), AT_ONCE)
-        while sent < share and self._mux.clear and (count := min(share - sent, self._out.allowed())):
+        while sent < share and self._mux.clear and (count := min(share - sent, self._out.sendable())):
             self._out.left -= count
             self._mux.send_data(self._peer, data[sent : sent + count])
             sent += count
@@ -321,7 +321,7 @@ class Channel(asyncio.Transport):
     def _queue_changed(self) -> None:
         """Take a turn for what waits, tell the writer to pause or resume, and finish when all is out."""
         waiting = len(self._queue)
-        if waiting and not self.waits_turn and self._out.left:
+        if waiting and not self.waits_turn and self._out.left > 0:
             self._mux.wait_turn(self)
         if waiting > self._high and not self._writing_paused:
             self._writing_paused = True

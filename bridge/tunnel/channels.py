@@ -34,13 +34,15 @@ class Link(Protocol):
 
     loop: asyncio.AbstractEventLoop
     packets: Packets
-    shortest_round_trip: float
 
     def send(self, message: bytes) -> None:
         """Send a message, after a key exchange if one is under way."""
 
     def flush(self) -> None:
         """Give the stream what has gathered."""
+
+    def wanted_on_the_way(self) -> int:
+        """Return the bytes that a channel should have on the way now (`windows.Pace`)."""
 
 
 class Incoming:
@@ -225,11 +227,11 @@ class Channels:
 
     def window_size(self) -> int:
         """Return the receive window for a channel now."""
-        return windows.window_size(round_trip=self._link.shortest_round_trip, channels=len(self._channels))
+        return windows.window_size(self._link.wanted_on_the_way(), channels=len(self._channels))
 
     def in_flight(self) -> int:
         """Return the bytes that a channel may have on the way."""
-        return windows.in_flight(round_trip=self._link.shortest_round_trip)
+        return self._link.wanted_on_the_way()
 
     # -- for Incoming ----------------------------------------------------------------------------------------------
 

@@ -14,18 +14,29 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.tunnel.keeper import Keeper
 
 EVERY = 2.0
 SILENT = 6.0
 
 
-async def until_silent(keeper: Keeper, *, every: float = EVERY, silent: float = SILENT) -> None:
-    """Return when the keeper has not answered for ``silent`` seconds. TunnelError when its connection ends."""
+async def until_silent(
+    keeper: Keeper,
+    answered: Callable[[float], object] = lambda _: None,
+    *,
+    every: float = EVERY,
+    silent: float = SILENT,
+) -> None:
+    """Return when the keeper has not answered for ``silent`` seconds. TunnelError when its connection ends.
+
+    ``answered`` gets the seconds of each round trip.
+    """
     while True:
         try:
             async with asyncio.timeout(silent):
-                await keeper.ping()
+                answered(await keeper.ping())
         except TimeoutError:
             return
         await asyncio.sleep(every)

@@ -96,6 +96,7 @@ class Packets:
         self._sealing: _Key | None = None
         self._opening: _Key | None = None
         self._partial = bytearray()
+        self._wanted = 0
         self.packets_in = 0
         self.packets_out = 0
         self._keyed_at = (0, 0)
@@ -160,11 +161,13 @@ class Packets:
 
         The caller handles one packet before it asks for the next: NEWKEYS changes how the next is read.
         """
+        self._bytes_under_key += len(data)
         partial = self._partial
         if partial:
             partial += data
+            if len(partial) < self._wanted:
+                return
             data = memoryview(partial)  # a new one replaces it below, so nothing resizes it under the view
-        self._bytes_under_key += len(data)
         start, end = 0, len(data)
         while end - start >= 16:
             (length,) = _read_length(data, start)
@@ -173,10 +176,13 @@ class Packets:
             key = self._opening
             after = start + 4 + length + (0 if key is None else TAG)
             if after > end:
+                self._wanted = after - start
                 break
             self.packets_in += 1
             yield self._open(key, data[start : start + 4], data[start + 4 : after])
             start = after
+        else:
+            self._wanted = 0
         self._partial = bytearray(data[start:])
 
     def _open(self, key: _Key | None, length: memoryview, body: memoryview) -> bytes:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ipaddress
 import resource
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 SO_ORIGINAL_DST = 80
 """linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number."""
 _SOCKADDR_IN, _SOCKADDR_IN6 = 16, 28
+UNSENT = 128 * 1024
+"""How much the kernel queues before it says stop. What waits in the kernel can't be overtaken by a small request."""
 
 
 def original_destination(sock: Any) -> tuple[str, int]:
@@ -38,3 +43,13 @@ def allow_many_descriptors() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft
+
+
+def keep_kernel_queue_short(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel say early that a connection is full, and send at once what it has."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)

@@ -31,6 +31,7 @@ from bridge.tunnel.keyexchange import KeyExchange
 from bridge.tunnel.packets import BadPacket, Packets
 from bridge.tunnel.ssh_messages import Reader
 from bridge.tunnel.stream import PortForward, StreamError, open_stream
+from bridge.tunnel.windows import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,6 +83,7 @@ class Connection:
         self._replies: deque[asyncio.Future[Reader]] = deque()
         self._note = ""
         self._bytes_in = self._bytes_out = 0
+        self._pace = Pace()
         self._round_trip = 0.0
         self._asked = 0.0
         self._handlers = self._handler_table()
@@ -121,7 +123,7 @@ class Connection:
         started = time.perf_counter()
         with contextlib.suppress(failures.Refused):  # sshd knows no such request and says so: an answer all the same
             await self._request(messages.global_request(PING))
-        self._measured(time.perf_counter() - started)
+        self.measured(time.perf_counter() - started)
         return self._round_trip
 
     @property
@@ -216,6 +218,11 @@ class Connection:
             self._keys.again()
             self._update_clear()
 
+    def wanted_on_the_way(self) -> int:
+        """Return the bytes that a channel should have on the way now."""
+        self._pace.look(self.loop.time(), self._bytes_in + self._bytes_out)
+        return self._pace.wanted
+
     def _update_clear(self) -> None:
         self._channels.set_clear(clear=self._keys.sending and not self._stream_full and self.ready.done())
 
@@ -288,7 +295,7 @@ class Connection:
 
     def _on_auth_success(self, _: Reader) -> None:
         if not self.ready.done():
-            self._measured(time.perf_counter() - self._asked)
+            self.measured(time.perf_counter() - self._asked)
             self.ready.set_result(None)
             self._update_clear()
             self._channels.open_session()
@@ -327,8 +334,10 @@ class Connection:
         self._note = reader.text()
         log.debug("sshd: %s", self._note)
 
-    def _measured(self, seconds: float) -> None:
+    def measured(self, seconds: float) -> None:
+        """Note what a round trip to the pod has just taken (s), whoever has measured it."""
         self._round_trip = seconds
+        self._pace.measured(seconds)
         self.shortest_round_trip = min(self.shortest_round_trip or seconds, seconds)
 
     # -- the end ---------------------------------------------------------------------------------------------------

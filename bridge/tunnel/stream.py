@@ -1,14 +1,6 @@
 """A stream: one pipe of bytes to a port of the pod, through the API server.
 
-A WebSocket carries it, in the subprotocol ``v4.channel.k8s.io`` of the kubelet's port-forward. Each frame is binary and
-begins with the number of its channel; for one forwarded port there are two:
-
-    0   the bytes, both ways
-    1   from the kubelet: why the connection to the port failed or ended
-
-On each the kubelet first sends the port's number in two bytes, little endian. (The source of truth is Kubernetes'
-``pkg/kubelet/.../portforward/websocket.go``; clients: ``kubernetes.stream.ws_client``.) The newer tunnelled form,
-``SPDY/3.1+portforward.k8s.io``, would put SPDY's framing and its small windows on top.
+A WebSocket carries it, in one of the kubelet's port-forward's two subprotocols (``subprotocols``).
 
 Only our own sshd is at the other end: one reset inside a port-forward can kill the whole stream on some runtimes. A
 stream is disposable; who is on it notices when it went silent and opens another.
@@ -19,25 +11,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 from picows import WSError, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bridge.errors import TunnelError
+from bridge.tunnel import sockets
+from bridge.tunnel.subprotocols import HEADROOM, SUBPROTOCOLS, V4, Spdy
 
 if TYPE_CHECKING:
     from bridge.plan.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-SUBPROTOCOL = "v4.channel.k8s.io"
 WEBSOCKET_HEADROOM = 14
 """picows writes a frame's header in front of its payload, in place."""
-DATA, ERROR = 0, 1
 READ_BUFFER = 256 * 1024
-UNSENT = 128 * 1024
-"""How much the kernel queues before it says stop. What waits in the kernel can't be overtaken by a small request."""
 
 
 class StreamError(TunnelError):
@@ -86,24 +75,27 @@ class Stream(Protocol):
 
 
 class PortForward(WSListener):
-    """A `Stream`: the WebSocket's listener."""
+    """A `Stream`: the WebSocket's listener. To be used when it is ``ready``."""
 
-    headroom = WEBSOCKET_HEADROOM + 1
+    headroom = WEBSOCKET_HEADROOM + HEADROOM
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, port: int) -> None:
         self._receiver = receiver
+        self._port = port
         self._transport: WSTransport | None = None
-        self._announced: set[int] = set()
+        self._subprotocol: Spdy | V4 = V4(port)
         self._reason = ""
         self._closing = False
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Resolves when bytes may be sent; StreamError when it has ended before."""
 
     # -- Stream ----------------------------------------------------------------------------------------------------
 
     def send(self, frame: bytearray) -> None:
-        """Send what follows the headroom as one frame on the data channel."""
+        """Send what follows the headroom as one message."""
         if self._transport is not None:
-            frame[WEBSOCKET_HEADROOM] = DATA
-            self._transport.send_reuse_external_bytearray(WSMsgType.BINARY, frame, WEBSOCKET_HEADROOM)
+            begin = self._subprotocol.wrap(frame, self.headroom)
+            self._transport.send_reuse_external_bytearray(WSMsgType.BINARY, frame, begin)
 
     def close(self) -> None:
         """Say goodbye, and close after what was sent."""
@@ -123,29 +115,30 @@ class PortForward(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
-        keep_kernel_queue_short(transport.underlying_transport)
+        sockets.keep_kernel_queue_short(transport.underlying_transport)
+        chosen = transport.response.headers.get("Sec-WebSocket-Protocol", "")
+        self._subprotocol = SUBPROTOCOLS.get(chosen, V4)(self._port)
+        self._go_on(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take one frame."""
-        if frame.msg_type != WSMsgType.BINARY:
+        """Take a message, or a part of one."""
+        begins = frame.msg_type == WSMsgType.BINARY
+        if not begins and frame.msg_type != WSMsgType.CONTINUATION:
             self._control_frame(transport, frame)
             return
-        data = frame.get_payload_as_memoryview()
-        if not len(data):
-            return
-        channel = data[0]
-        if channel == DATA and DATA in self._announced:
-            self._receiver.stream_received(data[1:])
-        elif channel not in self._announced:
-            self._announced.add(channel)  # the two bytes of the port's number say nothing new
-        elif channel == ERROR:
-            self._reason += bytes(data[1:]).decode(errors="replace")
-            transport.disconnect(graceful=False)
+        subprotocol = self._subprotocol
+        for data in subprotocol.unwrap(frame.get_payload_as_memoryview(), begins=begins):
+            self._receiver.stream_received(data)
+        if subprotocol.answers or subprotocol.ended or not self.ready.done():
+            self._go_on(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002  # picows calls it so
         """End."""
         self._transport = None
-        error = None if self._closing else StreamError(_ended(self._reason))
+        error = None if self._closing else StreamError(_ended(self._subprotocol.reason or self._reason))
+        if not self.ready.done():
+            self.ready.set_exception(error or StreamError(_ended("")))
+            self.ready.exception()  # nobody may be waiting
         self._receiver.stream_lost(error)
 
     def pause_writing(self) -> None:
@@ -156,6 +149,17 @@ class PortForward(WSListener):
         """Pass it on."""
         self._receiver.resume_writing()
 
+    def _go_on(self, transport: WSTransport) -> None:
+        """Do what the subprotocol is up to beside the bytes."""
+        subprotocol = self._subprotocol
+        if subprotocol.answers:
+            transport.send(WSMsgType.BINARY, subprotocol.answers)
+            subprotocol.answers = b""
+        if subprotocol.ended:
+            transport.disconnect(graceful=False)
+        elif subprotocol.ready and not self.ready.done():
+            self.ready.set_result(None)
+
     def _control_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
             self._reason = self._reason or frame.get_close_reason() or ""
@@ -165,20 +169,21 @@ class PortForward(WSListener):
 
 async def open_stream(endpoint: Endpoint, receiver: Receiver, *, within: float = 10.0) -> PortForward:
     """Open a stream to ``endpoint`` for ``receiver``. StreamError when the API server says no, or nobody answers."""
-    listener = PortForward(receiver)
+    listener = PortForward(receiver, endpoint.port)
     try:
         async with asyncio.timeout(within):
             await ws_connect(
                 lambda: listener,
                 endpoint.url,
                 ssl_context=endpoint.ssl,
-                extra_headers=[*endpoint.headers.items(), ("Sec-WebSocket-Protocol", SUBPROTOCOL)],
+                extra_headers=[*endpoint.headers.items(), ("Sec-WebSocket-Protocol", ", ".join(SUBPROTOCOLS))],
                 proxy=endpoint.proxy,
                 max_redirects=0,
                 websocket_handshake_timeout=within,
                 read_buffer_init_size=READ_BUFFER,
                 server_hostname=endpoint.server_hostname,
             )
+            await listener.ready
     except WSHandshakeError as error:
         raise _refused(error) from error
     except asyncio.CancelledError:
@@ -216,13 +221,3 @@ def _status_message(body: bytes) -> str:
 
 def _ended(reason: str) -> str:
     return f"the port-forward ended: {reason.strip()}" if reason.strip() else "the port-forward was cut"
-
-
-def keep_kernel_queue_short(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel say early that a connection is full, and send at once what it has."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)

@@ -76,8 +76,8 @@ async def held(sshd):
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def quickly(keeper):
-        await until_silent(keeper, every=0.05, silent=0.3)
+    async def quickly(keeper, answered):
+        await until_silent(keeper, answered, every=0.05, silent=0.3)
 
     monkeypatch.setattr(tie_module, "until_silent", quickly)
 

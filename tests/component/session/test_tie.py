@@ -43,8 +43,8 @@ async def trouble_of(tie: Tie) -> Trouble | None:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats in tenths of seconds: the same code, other figures."""
 
-    async def quickly(keeper):
-        await until_silent(keeper, every=0.05, silent=0.2)
+    async def quickly(keeper, answered):
+        await until_silent(keeper, answered, every=0.05, silent=0.2)
 
     monkeypatch.setattr(tie_module, "until_silent", quickly)
 

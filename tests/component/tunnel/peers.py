@@ -22,8 +22,11 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRespons
 from picows import ws_create_server as create_websocket_server
 
 from bridge.plan.endpoint import Endpoint
+from bridge.tunnel import sockets
 from bridge.tunnel.keys import SessionKeys, make_session_keys
-from bridge.tunnel.stream import StreamError, keep_kernel_queue_short
+from bridge.tunnel.stream import StreamError
+
+from .forwarding import V4, Spdy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -112,8 +115,9 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 class _Forwarded(asyncio.Protocol):
     """The kubelet's connection to the port."""
 
-    def __init__(self, websocket: WSTransport) -> None:
+    def __init__(self, websocket: WSTransport, wire: Spdy | V4) -> None:
         self.websocket = websocket
+        self.wire = wire
         self.transport = None
 
     def connection_made(self, transport) -> None:
@@ -121,7 +125,7 @@ class _Forwarded(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), 32 * 1024):
-            self.websocket.send(WSMsgType.BINARY, b"\x00" + data[start : start + 32 * 1024])
+            self.wire.give(data[start : start + 32 * 1024])
 
     def connection_lost(self, error: Exception | None) -> None:
         self.websocket.disconnect()
@@ -132,23 +136,26 @@ class _PortForward(WSListener):
         self.server = server
         self.forwarded: _Forwarded | None = None
         self.early: list[bytes] = []
-        self.lost = False
+        self.begun = self.lost = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        port = self.server.port.to_bytes(2, "little")
-        transport.send(WSMsgType.BINARY, b"\x00" + port)
-        transport.send(WSMsgType.BINARY, b"\x01" + port)
         self.server.websockets.add(transport)
-        self.server.start(self._forward(transport))
+        self.wire = self.server.wire(transport, self.server.port)
+        self._begin(transport)
+
+    def _begin(self, transport: WSTransport) -> None:
+        if self.wire.begun and not self.begun:
+            self.begun = True
+            self.server.start(self._forward(transport))
 
     async def _forward(self, transport: WSTransport) -> None:
         loop = asyncio.get_running_loop()
         try:
             _, self.forwarded = await loop.create_connection(
-                lambda: _Forwarded(transport), "127.0.0.1", self.server.port
+                lambda: _Forwarded(transport, self.wire), "127.0.0.1", self.server.port
             )
         except OSError as error:
-            transport.send(WSMsgType.BINARY, b"\x01" + f"error forwarding port: {error}".encode())
+            self.wire.fail(f"error forwarding port: {error}")
             return
         if self.lost:  # meanwhile: nobody else would close it
             self.forwarded.transport.abort()
@@ -160,14 +167,14 @@ class _PortForward(WSListener):
         if frame.msg_type != WSMsgType.BINARY:
             transport.disconnect()
             return
-        data = frame.get_payload_as_bytes()
-        assert data[0] == 0
-        if self.server.silent:
+        data = self.wire.take(frame.get_payload_as_bytes())
+        self._begin(transport)
+        if self.server.silent or not data:
             return
         if self.forwarded is None:
-            self.early.append(data[1:])
+            self.early.append(data)
         else:
-            self.forwarded.transport.write(data[1:])
+            self.forwarded.transport.write(data)
             size = self.forwarded.transport.get_write_buffer_size()
             self.server.most_buffered = max(self.server.most_buffered, size)
 
@@ -187,10 +194,14 @@ class _PortForward(WSListener):
 
 
 class PortForwardServer:
-    """Answers like the API server does; ``refuse`` makes it say no, ``silent`` makes it swallow what comes."""
+    """Answers like the API server does; ``refuse`` makes it say no, ``silent`` makes it swallow what comes.
 
-    def __init__(self, port: int) -> None:
+    ``wire``: the subprotocol that it speaks.
+    """
+
+    def __init__(self, port: int, wire: type[Spdy | V4] = Spdy) -> None:
         self.port = port
+        self.wire = wire
         self.refuse: tuple[int, bytes] | None = None
         self.silent = False
         self.websockets: set[WSTransport] = set()
@@ -209,7 +220,7 @@ class PortForwardServer:
         if self.refuse is not None:
             response = WSUpgradeResponse.create_error_response(*self.refuse)
             return WSUpgradeResponseWithListener(response, None)
-        response = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": "v4.channel.k8s.io"})
+        response = WSUpgradeResponse.create_101_response({"Sec-WebSocket-Protocol": self.wire.name})
         return WSUpgradeResponseWithListener(response, _PortForward(self))
 
     def cut(self) -> None:
@@ -218,8 +229,8 @@ class PortForwardServer:
 
 
 @asynccontextmanager
-async def port_forward(port: int, **options) -> AsyncIterator[PortForwardServer]:
-    server = PortForwardServer(port)
+async def port_forward(port: int, wire: type[Spdy | V4] = Spdy, **options) -> AsyncIterator[PortForwardServer]:
+    server = PortForwardServer(port, wire)
     listening = await create_websocket_server(server.answer, "127.0.0.1", 0, **options)
     own = listening.sockets[0].getsockname()[1]
     scheme = "wss" if "ssl" in options else "ws"
@@ -244,7 +255,7 @@ class DirectStream(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
-        keep_kernel_queue_short(transport)
+        sockets.keep_kernel_queue_short(transport)
 
     def data_received(self, data: bytes) -> None:
         self.receiver.stream_received(memoryview(data))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.ssh import Connection, connect
+from tests.component.tunnel.forwarding import V4, Spdy
 from tests.component.tunnel.peers import PortForwardServer, Sshd, port_forward
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -60,8 +61,8 @@ def with_reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def connected(sshd: Sshd) -> AsyncIterator[tuple[Connection, PortForwardServer]]:
-    async with port_forward(sshd.port) as server:
+async def connected(sshd: Sshd, wire: type[Spdy | V4] = Spdy) -> AsyncIterator[tuple[Connection, PortForwardServer]]:
+    async with port_forward(sshd.port, wire) as server:
         connection = await connect(server.endpoint, sshd.keys, user=sshd.user)
         try:
             yield connection, server

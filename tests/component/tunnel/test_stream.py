@@ -14,6 +14,7 @@ from urllib3 import HTTPHeaderDict
 from bridge.plan.endpoint import Endpoint
 from bridge.tunnel.ssh import connect
 from bridge.tunnel.stream import StreamError, open_stream
+from tests.component.tunnel.forwarding import V4, Spdy
 from tests.component.tunnel.peers import free_port, port_forward
 from tests.component.tunnel.talk import Collect, echo, serving
 
@@ -65,7 +66,8 @@ def test_credentials_are_sent_and_never_shown(run):
             stream = await open_stream(endpoint, Nobody())
             assert server.requests[0].headers.getall("Impersonate-Group") == ["a", "b"]
             assert server.requests[0].headers["Authorization"] == "Bearer s3cret"
-            assert server.requests[0].headers["Sec-WebSocket-Protocol"] == "v4.channel.k8s.io"
+            offered = server.requests[0].headers["Sec-WebSocket-Protocol"]
+            assert offered == "SPDY/3.1+portforward.k8s.io, v4.channel.k8s.io"
             assert "s3cret" not in repr(endpoint)
             stream.abort()
 
@@ -95,11 +97,12 @@ def test_an_api_server_that_says_nothing_is_given_up(run):
     run(main())
 
 
-def test_the_kubelets_reason_ends_the_stream(run, sshd):
+@pytest.mark.parametrize("wire", [Spdy, V4])
+def test_the_kubelets_reason_ends_the_stream(run, sshd, wire):
     """sshd isn't up yet: the upgrade succeeds all the same, and the error channel says why it was for nothing."""
 
     async def main():
-        async with port_forward(free_port()) as server:
+        async with port_forward(free_port(), wire) as server:
             with pytest.raises(StreamError, match="error forwarding port") as caught:
                 await connect(server.endpoint, sshd.keys)
             assert caught.value.passing

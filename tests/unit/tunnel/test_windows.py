@@ -6,12 +6,13 @@ from bridge.tunnel.windows import (
     GRANT,
     IN_ALL,
     LARGEST,
+    LATEST,
     ON_A_SHORT_LINK,
     SMALLEST,
     Overrun,
+    Pace,
     ReceiveWindow,
     SendWindow,
-    in_flight,
     window_size,
 )
 
@@ -68,22 +69,40 @@ def test_a_window_that_shrank_grants_nothing_until_it_is_below_its_new_size():
 
 
 def test_the_peer_can_not_allow_more_than_its_number_holds():
-    window = SendWindow(2**32 - 1, 32768)
+    window = SendWindow(2**32 - 1, 32768, LARGEST)
     with pytest.raises(Overrun):
-        window.grant(1)
+        window.grant(1, LARGEST)
 
 
-@given(st.floats(0, 10), st.integers(0, 20_000))
-def test_a_windows_size_has_bounds(round_trip, channels):
-    size = window_size(round_trip=round_trip, channels=channels)
-    assert SMALLEST <= size <= LARGEST
+@given(
+    st.integers(0, 2**21),
+    st.integers(0, 2**21),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 2**21), st.integers(0, 2**22))),
+)
+def test_never_more_is_on_the_way_than_the_peer_allows_and_the_limit(allowed, limit, steps):
+    window, on_the_way = SendWindow(allowed, 2**30, limit), 0
+    for sends, most, new_limit in steps:
+        if sends:
+            sent = min(most, window.sendable())
+            window.left -= sent
+            on_the_way += sent
+            assert not sent or on_the_way <= min(allowed, limit)
+        else:
+            read, limit = min(most, on_the_way), new_limit
+            window.grant(read, limit)
+            on_the_way -= read
+        assert window.sendable() == max(min(allowed, limit) - on_the_way, 0)
+
+
+@given(st.integers(0, 2**30), st.integers(0, 20_000))
+def test_a_windows_size_has_bounds(wanted, channels):
+    size = window_size(wanted, channels=channels)
+    assert size >= SMALLEST
     assert size * channels <= IN_ALL or size == SMALLEST
 
 
 def test_what_is_on_the_way_is_always_enough_for_sshd_to_grant_more():
-    assert in_flight(round_trip=0.0) > 3 * 32 * 1024
-    assert in_flight(round_trip=0.0005) == ON_A_SHORT_LINK
-    assert in_flight(round_trip=1.0) == LARGEST
+    assert Pace().wanted > 3 * 32 * 1024
 
 
 def test_a_large_window_is_granted_in_small_pieces():
@@ -92,7 +111,57 @@ def test_a_large_window_is_granted_in_small_pieces():
     assert window.read(GRANT) == GRANT
 
 
-def test_a_long_link_gets_a_large_window():
-    assert window_size(round_trip=0.0005, channels=10) == ON_A_SHORT_LINK
-    assert window_size(round_trip=0.08, channels=10) == LARGEST
-    assert window_size(round_trip=0.08, channels=2000) == IN_ALL // 2000
+def carries(pace, *, rate, round_trip, seconds):
+    """Use a link of this rate (bytes/s) as far as the window allows it, for so long; return the moment of the end."""
+    now, carried = 1.0, 0
+    pace.measured(round_trip)
+    pace.look(now, carried)
+    for _ in range(int(seconds / 0.01)):
+        now += 0.01
+        carried += int(min(rate, pace.wanted / round_trip) * 0.01)
+        pace.look(now, carried)
+    return now, carried
+
+
+def test_one_copy_fills_a_long_link_after_some_round_trips():
+    pace = Pace()
+    carries(pace, rate=50e6, round_trip=0.08, seconds=0.8)
+    assert pace.wanted == LARGEST
+
+
+def test_a_slow_link_gets_no_queue():
+    pace = Pace()
+    carries(pace, rate=2e6, round_trip=0.08, seconds=3)
+    assert pace.wanted == ON_A_SHORT_LINK
+
+
+def test_a_short_link_needs_no_large_window_even_while_round_trips_wait_behind_a_copy():
+    pace = Pace()
+    for slow in (0.03, 0.0005, 0.02, 0.04):
+        pace.measured(slow)
+    carries(pace, rate=300e6, round_trip=0.05, seconds=3)
+    assert pace.wanted == ON_A_SHORT_LINK
+
+
+def test_another_link_under_the_same_connection_is_noticed():
+    pace = Pace()
+    carries(pace, rate=50e6, round_trip=0.0005, seconds=1)
+    for _ in range(LATEST):
+        pace.measured(0.08)
+    pace.look(3, 100_000_000)
+    assert pace.wanted == LARGEST
+
+
+def test_a_pause_is_not_the_end_and_a_long_one_is():
+    pace = Pace()
+    now, carried = carries(pace, rate=50e6, round_trip=0.08, seconds=1)
+    pace.look(now + 0.1, carried)
+    assert pace.wanted > LARGEST // 2
+    for tick in range(20):
+        pace.look(now + 0.2 + tick / 10, carried)
+    assert pace.wanted == ON_A_SHORT_LINK
+
+
+def test_many_channels_share():
+    assert window_size(LARGEST, channels=10) == LARGEST
+    assert window_size(LARGEST, channels=2000) == IN_ALL // 2000
