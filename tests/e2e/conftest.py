@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from tests.cluster.settings import Settings
 
 CONTEXT = os.environ.get("CONTEXT") or None
-
-# A shell starts what it puts in the background with SIGINT ignored; so would be all that the tests start, bridge too.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,8 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell starts what it puts in the background with SIGINT ignored; so would be all that the tests start, bridge too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
