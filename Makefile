@@ -69,7 +69,7 @@ unit: .venv/ready ## Unit tests: pure code
 
 .PHONY: component
 component: .venv/ready tools ## Component tests: one package against a real peer
-	$(PY) -m pytest -n 4 --dist loadfile tests/component
+	$(PY) -m pytest -n 2 --dist loadfile tests/component
 
 .PHONY: e2e
 e2e: .venv/ready tools $(if $(CONTEXT),,cluster) ## End-to-end tests on the real cluster
