@@ -78,12 +78,12 @@ def test_a_program_enters_a_session_and_is_its_own_terminals(laptop: AnyLaptop, 
             terminal.type("echo in a namespace of its own: $(unshare -r id -u)\n")
             terminal.wait_for("its own: 0")
             # A server of the shell's is on the laptop's localhost, as the process's ports are.
-            terminal.type(f"python {SERVER} 18099 &\n")
+            terminal.type(f"python {SERVER} 17099 &\n")
             terminal.wait_for("serving pid=")
-            eventually(lambda: laptop.run(["curl", "-s", "http://localhost:18099/"]).stdout, "laptop pid=")
+            eventually(lambda: laptop.run(["curl", "-s", "http://localhost:17099/"]).stdout, "laptop pid=")
             assert session.end() == 0  # and with the session it ends, and all that it has started
             shell.wait(30)
-        assert "laptop pid=" not in laptop.run(["curl", "-s", "http://localhost:18099/"]).stdout
+        assert "laptop pid=" not in laptop.run(["curl", "-s", "http://localhost:17099/"]).stdout
         assert "version=1" in eventually(lambda: ask(kubectl), "version=1")
 
 
@@ -92,12 +92,13 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
 ) -> None:
     before = spec_of(kubectl)
     env_file = laptop.run(["mktemp", "-d"]).stdout.strip() + "/env"
-    words = ["-n", shop, "-s", "web", "-e", "18080:8080", "--hold", "60", "--env-file", env_file]
+    # Not 18080: there a port 8080 of a session beside this one may be published.
+    words = ["-n", shop, "-s", "web", "-e", "17080:8080", "--hold", "60", "--env-file", env_file]
     with Bridge(laptop, "up", *words) as session:
-        session.err.wait_for(r"up: waiting for a program that listens on 18080", 60)
+        session.err.wait_for(r"up: waiting for a program that listens on 17080", 60)
         assert "WEB_SERVICE_PORT='80'" in laptop.run(["cat", env_file]).stdout
         assert "version=1" in ask(kubectl)
-        with Bridge(laptop, SERVER, "18080", program=["python"]) as outside:
+        with Bridge(laptop, SERVER, "17080", program=["python"]) as outside:
             session.swapped()
             answered_by(kubectl, f"{outside.served_by()}")
         # Nothing listens now: what comes is held, as in a restart.
@@ -105,7 +106,7 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
         with ThreadPoolExecutor(1) as other:
             held = other.submit(ask, kubectl, "http://web/", "--max-time", "60")
             eventually(lambda: laptop.run([PROGRAM, "status"]).stdout, "(1 held)")
-            inside = Bridge(laptop, "exec", name, "--", "python", SERVER, "18080")
+            inside = Bridge(laptop, "exec", name, "--", "python", SERVER, "17080")
             assert inside.served_by() in held.result()
         with inside:
             answered_by(kubectl, inside.served_by())
@@ -121,14 +122,14 @@ def test_what_an_ide_starts_beside_a_session_answers_the_cluster(
 def test_a_port_that_the_cluster_does_not_send_to_is_offered_to_it(
     laptop: AnyLaptop, kubectl: Kubectl, shop: str
 ) -> None:
-    with in_terminal(laptop, "up", "-n", shop, "-s", "web", "-e", "18081:8080") as (terminal, session):
-        terminal.wait_for("waiting for a program that listens on 18081")
+    with in_terminal(laptop, "up", "-n", shop, "-s", "web", "-e", "17081:8080") as (terminal, session):
+        terminal.wait_for("waiting for a program that listens on 17081")
         (name,) = re.findall(r"bridge-web-([a-z0-9]+)-", terminal.text)
-        with Bridge(laptop, "exec", name, "--", "python", SERVER, "18082") as inside:
-            terminal.wait_for("listens on 18082, the cluster sends to 8080: use --expose 18082:8080")
+        with Bridge(laptop, "exec", name, "--", "python", SERVER, "17082") as inside:
+            terminal.wait_for("listens on 17082, the cluster sends to 8080: use --expose 17082:8080")
             terminal.wait_for(r"\[Y/n\] ")
             terminal.type("\n")
-            terminal.wait_for("is now answered by this laptop -> laptop port 8080 -> 18082")
+            terminal.wait_for("is now answered by this laptop -> laptop port 8080 -> 17082")
             answered_by(kubectl, inside.served_by())
             terminal.type("\x03")
             terminal.wait_for("removed from the cluster")
