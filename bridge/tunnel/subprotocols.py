@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HEADROOM = 8
 """Bytes that `wrap` may write in front of what is sent."""
 
 
-class _Subprotocol:
+class _Subprotocol(ABC):
     """One end of a WebSocket, the laptop's, for one port of the pod."""
 
     name: ClassVar[str]
@@ -36,13 +37,13 @@ class _Subprotocol:
         self.answers = b""
         """What is to be sent now; who sends it empties this."""
 
+    @abstractmethod
     def wrap(self, buffer: bytearray, at: int) -> int:
         """Make what begins at ``at`` in the buffer a message; return where that begins, `HEADROOM` before at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unwrap(self, message: memoryview, *, begins: bool) -> Iterator[memoryview]:
         """Take a message, or its next part (not ``begins``); give the port's bytes in it."""
-        raise NotImplementedError
 
 
 class V4(_Subprotocol):
