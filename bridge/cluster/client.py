@@ -16,7 +16,7 @@ from bridge.cluster.credentials import Credentials
 from bridge.cluster.errors import Answer, ApiError, Conflict, Expired, NotFound, Unreachable, refusal
 from bridge.cluster.kubeconfig import load_access
 from bridge.cluster.parallel import gather
-from bridge.cluster.transport import Patience, Transport
+from bridge.cluster.transport import Patience, Transport, nothing
 from bridge.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -43,14 +43,16 @@ def connect(
     context: str | None = None,
     namespace: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    between: Callable[[], object] = nothing,
 ) -> Cluster:
     """Read the kubeconfig and return the cluster that it means; nothing is asked of it yet.
 
-    ``timeout``: seconds for each request. Raise UsageError for a kubeconfig or context that isn't there.
+    ``timeout``: seconds for each request. ``between`` is called before each of them, by who asks: what it raises ends
+    what is being done, or waited for. Raise UsageError for a kubeconfig or context that isn't there.
     """
     access = load_access(kubeconfig=kubeconfig, context=context, namespace=namespace)
     reload = partial(load_access, kubeconfig=kubeconfig, context=access.context, namespace=namespace)
-    return Cluster(Transport(access, Credentials(access, reload), timeout), None)
+    return Cluster(Transport(access, Credentials(access, reload), timeout, between), None)
 
 
 class Cluster:
@@ -110,9 +112,9 @@ class Cluster:
 
         For after the network has changed: connections that were open may lead nowhere.
         """
-        return Cluster(
-            Transport(self.transport.access, self.transport.credentials, timeout), self._patience, self._namespace
-        )
+        before = self.transport
+        transport = Transport(before.access, before.credentials, timeout, before.between)
+        return Cluster(transport, self._patience, self._namespace)
 
     def within(self, namespace: str) -> Cluster:
         """Return the same cluster, over the same connections, in another namespace."""

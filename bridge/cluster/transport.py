@@ -59,13 +59,20 @@ class Patience:
     seconds: float
 
 
-class Transport:
-    """The way to one API server."""
+def nothing() -> None:
+    """Do nothing."""
 
-    def __init__(self, access: Access, credentials: Credentials, timeout: float) -> None:
+
+class Transport:
+    """The way to one API server. ``between`` is called before each request, also one that is repeated."""
+
+    def __init__(
+        self, access: Access, credentials: Credentials, timeout: float, between: Callable[[], object] = nothing
+    ) -> None:
         self.access = access
         self.credentials = credentials
         self.timeout = timeout
+        self.between = between
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._made_for: tuple[ClientCertificate | None] | None = None
@@ -127,6 +134,7 @@ class Transport:
         patience = patience or Patience(4, self.timeout)
         deadline = time.monotonic() + patience.seconds
         for attempt in itertools.count(1):
+            self.between()
             try:
                 return once(min(self.timeout, max(deadline - time.monotonic(), 0.1)))
             except _Failed as failed:

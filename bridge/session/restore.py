@@ -30,13 +30,18 @@ if TYPE_CHECKING:
 def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
     """Restore what was asked for; return a line for each session, to be printed."""
     where = request.where
-    with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
-        found = find_sessions(cluster)
+    with (
+        Signals() as signals,
+        connect(
+            kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace, between=signals.look
+        ) as cluster,
+    ):
+        with signals.interruptible():
+            found = find_sessions(cluster)
         wanted = _wanted(found, request.name)
-        with Signals() as signals:
-            for each in wanted:
-                put_back(cluster, each, narrator, signals, timeout=request.timeout)
-                this_laptops_store().remove(each.session)
+        for each in wanted:
+            put_back(cluster, each, narrator, signals, timeout=request.timeout)
+            this_laptops_store().remove(each.session)
         clear_up(cluster)
         clear_up_outside()
         spared = [each for each in found if each not in wanted]

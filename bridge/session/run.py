@@ -64,7 +64,9 @@ def run(request: RunRequest, narrator: Narrator, facing: Facing | None = None) -
         loop.call(_import_action)
         if facing:
             loop.call(facing.listen)
-        with connect(kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace) as cluster:
+        with connect(
+            kubeconfig=where.kubeconfig, context=where.context, namespace=where.namespace, between=signals.look
+        ) as cluster:
             with signals.interruptible():
                 make_way(cluster, request, narrator)
                 situation = examine(cluster, request, narrator)

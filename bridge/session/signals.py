@@ -5,13 +5,18 @@ behind. So a handler raises only inside ``interruptible()``, which is put around
 the signal is remembered, and raised at the next such wait. While the process runs, signals go to ``inbox`` instead:
 the process got a terminal's Ctrl-C by itself (it is in the same foreground process group), and what another program
 sends to bridge alone is passed on.
+
+What a handler raises does not always arrive. CPython drops what is raised in a finalizer, in silence for one of the io
+module's (iobase_finalize in Modules/_io/iobase.c), and each answer of urllib3 has one, written in Python. So a signal
+counts as noticed only when its wait has ended with it; until then whoever waits for long looks for it now and then.
 """
 
 from __future__ import annotations
 
 import signal
+import threading
+from collections import deque
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,8 +39,10 @@ class Signals:
     """Installs the handlers for its ``with`` block, and puts back what was there."""
 
     def __init__(self) -> None:
-        self._pending: SimpleQueue[signal.Signals] = SimpleQueue()
+        self._pending: deque[signal.Signals] = deque()
         self._raising = False
+        self._raised: signal.Signals | None = None
+        """What was raised in the wait that goes on: it is on its way, or was swallowed."""
         self._deliver: Callable[[signal.Signals], None] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -57,33 +64,41 @@ class Signals:
             self._deliver(which)
         elif self._raising:
             self._raising = False  # once: the exception is on its way, and what handles it must not be hit again
+            self._raised = which
             raise SignalReceived(which)
         else:
-            self._pending.put(which)
+            self._pending.append(which)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """A wait that a signal ends with SignalReceived; one that came since the last such wait ends it at once."""
-        if not self._pending.empty():
-            raise SignalReceived(self._pending.get())
-        self._raising = True
         try:
+            self._raising, self._raised = True, None  # before it looks: between the two a signal would be lost
+            if self._pending:
+                self._raising = False
+                raise SignalReceived(self._pending.popleft())
             yield
+            if self._raised is not None:  # swallowed, and nobody has looked
+                self._pending.append(self._raised)
         finally:
-            self._raising = False
+            self._raising, self._raised = False, None
+
+    def look(self) -> None:
+        """Raise what has come in the wait that goes on, and was swallowed. For the main thread: in others, nothing."""
+        if self._raised is not None and threading.current_thread() is threading.main_thread():
+            raise SignalReceived(self._raised)
 
     @contextmanager
     def delivered_to(self, deliver: Callable[[signal.Signals], None]) -> Iterator[None]:
         """Hand each signal to ``deliver`` (called in the main thread, between bytecodes), also one that came before."""
         self._deliver = deliver
         try:
-            while not self._pending.empty():
-                deliver(self._pending.get())
+            while self._pending:
+                deliver(self._pending.popleft())
             yield
         finally:
             self._deliver = None
 
     def forget(self) -> None:
         """Drop what came and was not yet acted on: the session is ending already, which is what it asked for."""
-        while not self._pending.empty():
-            self._pending.get()
+        self._pending.clear()

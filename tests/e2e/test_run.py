@@ -87,18 +87,28 @@ def test_a_target_that_a_dead_session_left_swapped_is_taken_over(
 def test_a_second_ctrl_c_stops_the_waiting_not_the_restoring(
     laptop: AnyLaptop, kubectl: Kubectl, namespace: str
 ) -> None:
-    slow = {"httpGet": {"path": "/ready", "port": 8080}, "initialDelaySeconds": 6, "periodSeconds": 1}
-    kubectl.apply(manifest(deployment(container={"readinessProbe": slow})))
+    shell = {"image": "bridge.local/debug:1", "command": ["sh", "-c", "trap exit TERM; sleep 100000 & wait"]}
+    when_told = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
+    kubectl.apply(manifest(deployment(container={**shell, "readinessProbe": when_told})))
+
+    def tell() -> None:
+        """Have the original be Ready: it is not before, however long the test takes."""
+        phase = ("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}")
+        eventually(lambda: kubectl(*phase), "Running", timeout=60)
+        kubectl("exec", "deployment/web", "--", "touch", "/tmp/ready")
+
+    tell()
     kubectl.rollout("deployment/web")
     before = spec_of(kubectl)
     with bridge(laptop, namespace, "-s", "web", "python", SERVER, "8080") as session:
         session.swapped()
         session.process.send_signal(signal.SIGINT)
-        session.err.wait_for("the process has ended", 10)
+        session.err.wait_for("the process has ended", 20)
         eventually(lambda: str(spec_of(kubectl)["replicas"]), "1")
         session.process.send_signal(signal.SIGINT)
-        session.err.wait_for("not waiting until it is Ready", 10)
-        session.wait(20)
+        session.err.wait_for("not waiting until it is Ready", 20)
+        session.wait()
+    tell()
     assert_restored(kubectl, before)
 
 

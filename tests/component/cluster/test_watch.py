@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.cluster import connect
 from bridge.cluster.errors import Expired, MissingRight, Unreachable
 
 from .apiserver import ApiServer, reply, status, watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bridge.cluster import Cluster
 
 PODS = "/api/v1/namespaces/ns/pods"
@@ -98,6 +101,25 @@ def test_a_server_that_stays_away_is_told_at_the_deadline(api: ApiServer, client
     with pytest.raises(Unreachable, match="connection refused"):
         list(follower)
     assert 1.4 < time.monotonic() - began < 5
+
+
+def test_what_is_called_between_requests_ends_the_wait_also_when_no_server_answers(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    calls: list[int] = []
+
+    def between() -> None:
+        calls.append(1)
+        if len(calls) == 6:
+            raise EnoughError
+
+    api.answers = [pods(1), watch(), status(503, "ServiceUnavailable")]
+    with connect(kubeconfig=api.kubeconfig(tmp_path), between=between) as client, pytest.raises(EnoughError):
+        list(client.follow(PODS, deadline=time.monotonic() + 60))
+    assert len(api.seen) == 5
 
 
 def test_a_watch_that_ends_at_once_is_not_asked_for_in_a_spin(api: ApiServer, client: Cluster) -> None:

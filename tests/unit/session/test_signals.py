@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import sys
+from contextlib import contextmanager
+from io import RawIOBase
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.session import signals as signals_module
 from bridge.session.signals import SignalReceived, Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
 
 
 def send(number: int) -> None:
@@ -37,6 +47,75 @@ def test_a_signal_while_another_is_handled_does_not_raise_again() -> None:
         signals.forget()
         with signals.interruptible():
             pass
+
+
+class Response(RawIOBase):
+    """Closed in Python when it is dropped, as urllib3's are; and just then a signal comes."""
+
+    def close(self) -> None:
+        send(signal.SIGINT)
+        super().close()
+
+
+def test_a_signal_that_was_swallowed_on_its_way_ends_the_wait_at_the_next_look() -> None:
+    with Signals() as signals:
+        with pytest.raises(SignalReceived) as caught, signals.interruptible():
+            signals.look()
+            Response()
+            signals.look()
+            pytest.fail("the wait must not go on")
+        assert caught.value.number is signal.SIGINT
+        signals.look()  # it was noticed
+        with signals.interruptible():
+            pass
+
+
+def test_a_signal_that_was_swallowed_at_the_end_of_a_wait_ends_the_next() -> None:
+    with Signals() as signals:
+        with signals.interruptible():
+            Response()
+        signals.look()  # a change is going on
+        with pytest.raises(SignalReceived), signals.interruptible():
+            pytest.fail("the wait must not begin")
+
+
+def test_a_wait_is_ended_at_whichever_step_of_its_beginning_a_signal_comes() -> None:
+    for step in itertools.count():
+        with (
+            Signals() as signals,
+            interrupted_at(step) as steps,
+            pytest.raises(SignalReceived),
+            signals.interruptible(),
+        ):
+            if len(steps) <= step:  # the wait has begun without it
+                raise SignalReceived(signal.SIGTERM)
+            pytest.fail(f"the signal in line {steps[step]} was overlooked")
+        if len(steps) <= step:
+            break
+    assert step > 3
+
+
+@contextmanager
+def interrupted_at(step: int) -> Iterator[list[int]]:
+    """Send a signal just before this line (by number, of those that are run) of the module; give the lines run."""
+    lines: list[int] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != signals_module.__file__:
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == step + 1:
+                sys.settrace(None)
+                send(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
 
 
 def test_signals_are_delivered_while_the_process_runs() -> None:
