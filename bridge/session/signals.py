@@ -78,10 +78,13 @@ class Signals:
                 self._raising = False
                 raise SignalReceived(self._pending.popleft())
             yield
-            if self._raised is not None:  # swallowed, and nobody has looked
-                self._pending.append(self._raised)
+            self._remember_swallowed()
         finally:
             self._raising, self._raised = False, None
+
+    def _remember_swallowed(self) -> None:
+        if self._raised is not None:
+            self._pending.append(self._raised)
 
     def look(self) -> None:
         """Raise what has come in the wait that goes on, and was swallowed. For the main thread: in others, nothing."""
