@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from bridge.cluster.errors import ApiError, MissingRight, NotFound
 from bridge.errors import TargetError
 from bridge.plan.names import near_names, one_of
-from bridge.plan.objects import annotations_of, labels_of, name_of
+from bridge.plan.objects import name_of
+from bridge.plan.rivals import rivals
 from bridge.plan.target import WorkloadKind, choose, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from bridge.cluster.client import Cluster
     from bridge.plan.objects import Object
@@ -121,7 +122,7 @@ def notes_on(cluster: Cluster, workload: Object) -> tuple[str, ...]:
         scalers = _list(cluster, path) or []
     except ApiError:  # a cluster without them
         scalers = []
-    return (*scaler_notes(workload, scalers), *owner_notes(workload))
+    return (*scaler_notes(workload, scalers), *rivals(workload))
 
 
 def scaler_notes(workload: Object, scalers: Sequence[Object]) -> list[str]:
@@ -142,21 +143,3 @@ def scaler_notes(workload: Object, scalers: Sequence[Object]) -> list[str]:
                 "0 replicas; what is kept of the original it goes on scaling"
             )
     return notes
-
-
-_GITOPS: Mapping[str, str] = {
-    "argocd.argoproj.io/tracking-id": "Argo CD manages {target}: with self-heal on, it brings the original back",
-    "argocd.argoproj.io/instance": "Argo CD manages {target}: with self-heal on, it brings the original back",
-    "kustomize.toolkit.fluxcd.io/name": "Flux manages {target}: it may bring the original back when it reconciles",
-    "helm.toolkit.fluxcd.io/name": "Flux manages {target}: it may bring the original back (drift detection)",
-    "meta.helm.sh/release-name": "Helm release {value} has {target}: an upgrade brings the original back",
-}
-
-
-def owner_notes(workload: Object) -> list[str]:
-    """Say which GitOps controller or Helm release owns ``workload``, by what they write on it."""
-    marks = labels_of(workload) | annotations_of(workload)
-    notes = [
-        text.format(target=describe(workload), value=marks[mark]) for mark, text in _GITOPS.items() if mark in marks
-    ]
-    return list(dict.fromkeys(notes))

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.cluster.execute import _failure, _proxy
 from bridge.cluster.pods import is_rolled_out
-from bridge.cluster.workloads import owner_notes, scaler_notes, selector_of
+from bridge.cluster.workloads import scaler_notes, selector_of
 
 WEB: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {}}
 
@@ -26,26 +26,6 @@ def test_only_the_targets_autoscalers_are_noted() -> None:
 def test_keda_is_told_from_others() -> None:
     (note,) = scaler_notes(WEB, [scaler(ownerReferences=[{"kind": "ScaledObject"}])])
     assert "KEDA scales deployment/web" in note
-
-
-@pytest.mark.parametrize(
-    ("metadata", "words"),
-    [
-        ({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD manages deployment/web"),
-        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}}, "Flux manages deployment/web"),
-        ({"annotations": {"meta.helm.sh/release-name": "shop"}}, "Helm release shop has deployment/web"),
-    ],
-)
-def test_who_manages_the_target_is_noted(metadata: dict[str, Any], words: str) -> None:
-    (note,) = owner_notes({**WEB, "metadata": {"name": "web", **metadata}})
-    assert words in note
-
-
-def test_a_note_is_made_once() -> None:
-    labels = {"argocd.argoproj.io/instance": "a"}
-    annotations = {"argocd.argoproj.io/tracking-id": "b"}
-    assert len(owner_notes({**WEB, "metadata": {"name": "web", "labels": labels, "annotations": annotations}})) == 1
-    assert owner_notes(WEB) == []
 
 
 def test_a_selector_is_written_for_a_query() -> None:
