@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from tests.cluster.access import Kubectl
+    from tests.cluster.access import AnyLaptop, Kubectl
 
 
 PROGRAM = os.environ.get("BRIDGE_PROGRAM", "bridge")
@@ -175,6 +175,22 @@ def eventually(look: Callable[[], str], wanted: str, timeout: float = 20) -> str
         assert time.monotonic() < deadline, f"no {wanted!r}, but {seen!r}"
         threading.Event().wait(0.1)
     return seen
+
+
+# ---- what bridge itself tells of sessions ----------------------------------------------------------------------------
+def sessions(laptop: AnyLaptop, *words: str) -> list[dict[str, Any]]:
+    """What a `bridge` command, list or status, tells as JSON."""
+    done = laptop.run([PROGRAM, *words, "--output", "json"])
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["version"] == 1
+    found: list[dict[str, Any]] = told["sessions"]
+    return found
+
+
+def status(laptop: AnyLaptop, namespace: str) -> dict[str, Any]:
+    """How the namespace's session of this laptop is, as `bridge status` says it; empty: there is none."""
+    return next((each for each in sessions(laptop, "status") if each["namespace"] == namespace), {})
 
 
 # ---- a session in a namespace, and what must be left of it ----------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.dap import Debugger
-from tests.e2e.running import PROGRAM, Bridge, assert_restored, bridge, spec_of
+from tests.e2e.running import PROGRAM, Bridge, assert_restored, bridge, spec_of, status
 from tests.e2e.workloads import client, deployment, manifest, service
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_a_breakpoint_in_tasks_is_hit_from_the_cluster_and_held_while_traffic_ar
         waiting = [post(kubectl, f"task {number}") for number in range(WAITING)]
         threading.Event().wait(HELD)
         assert [each.poll() for each in (asking, *waiting)] == [None] * (WAITING + 1)
-        assert state_of(laptop, tasks) == "connected"
+        assert status(laptop, tasks)["state"] == "connected"
         assert is_swapped(kubectl)
 
         ide.request("setBreakpoints", {"source": {"path": opened.program}, "breakpoints": []})
@@ -206,12 +206,6 @@ def post(kubectl: Kubectl, task: str) -> subprocess.Popen[str]:
     """Add a task, from a pod of the cluster: the answer and its status, however long that takes."""
     words = ["exec", "client", "--", "curl", "-s", "-w", "%{http_code}", "-d", task, "http://tasks/"]
     return subprocess.Popen(kubectl.command(*words), stdout=subprocess.PIPE, text=True)
-
-
-def state_of(laptop: AnyLaptop, namespace: str) -> str:
-    """How the session in the namespace is, as `bridge status` says it."""
-    sessions = json.loads(laptop.run([PROGRAM, "status", "-o", "json"], check=True).stdout)["sessions"]
-    return "".join(each["state"] for each in sessions if each["namespace"] == namespace)
 
 
 def is_swapped(kubectl: Kubectl) -> bool:

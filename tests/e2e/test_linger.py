@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,7 +17,9 @@ from tests.e2e.running import (
     bridge,
     eventually,
     left,
+    sessions,
     spec_of,
+    status,
 )
 from tests.e2e.test_enter import JOB
 from tests.e2e.test_process import in_terminal
@@ -32,12 +33,6 @@ SWAP = ("--swap", "web", "python", SERVER, "8080")
 def kept(laptop: AnyLaptop, namespace: str, linger: str = "10m", *words: str, **options: Any) -> Bridge:
     """`bridge run --linger`."""
     return bridge(laptop, namespace, "--linger", linger, *(words or SWAP), **options)
-
-
-def status(laptop: AnyLaptop, namespace: str) -> dict[str, Any]:
-    """How the namespace's session of this laptop is; empty: there is none."""
-    told = json.loads(laptop.run([PROGRAM, "status", "--output", "json"], check=True).stdout)["sessions"]
-    return next((each for each in told if each["namespace"] == namespace), {})
 
 
 def proxy_pods(kubectl: Kubectl) -> list[str]:
@@ -59,7 +54,7 @@ def test_the_same_command_again_is_served_at_once_and_no_request_fails(
         pods, found = proxy_pods(kubectl), status(laptop, shop)
         assert spec_of(kubectl) == before
         assert 0 < found["lingers"] <= 600
-        (listed,) = json.loads(laptop.run([PROGRAM, "list", "-n", shop, "-o", "json"], check=True).stdout)["sessions"]
+        (listed,) = sessions(laptop, "list", "-n", shop)
         assert 0 < listed["lingers"] <= 600
 
         with kept(laptop, shop) as second:
