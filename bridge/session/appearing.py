@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, SandboxError
 from bridge.laptop.sandbox import Bind
 from bridge.plan.mounts import Shown, shown_mounts
 from bridge.session.copies import Copy
@@ -23,7 +24,7 @@ from bridge.session.request import MountMode
 from bridge.tunnel.live import serve_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from bridge.laptop.sandbox import Sandbox
@@ -71,19 +72,26 @@ class Appearing:
     def copies(self, mount: Mount, *, live: bool) -> tuple[Copy | None, Copy | None]:
         """Give the copies that it takes in the sandbox and outside; nothing is there yet."""
         inside = mount in self._shown.mounts and not live
-        store = Path(f"/proc/self/fd/{self._box.store()}")
         return (
-            self._copy(mount, store / str(next(self._numbers))) if inside else None,
+            self._copy_inside(mount) if inside else None,
             self._copy(mount, self._outside.place()) if self._outside else None,
         )
+
+    def _copy_inside(self, mount: Mount) -> Copy:
+        return self._copy(mount, Path(f"/proc/self/fd/{self._box.store()}") / str(next(self._numbers)))
 
     @staticmethod
     def _copy(mount: Mount, local: Path) -> Copy:
         return Copy(mount.path, local, writable=not mount.read_only)
 
     # ---- in the sandbox -------------------------------------------------------------------------------------------
-    def show(self, found: Sequence[Found], connection: Connection) -> list[Found]:
-        """Have them appear, and give those that do. Parents come first, and are served before what is in them."""
+    def show(
+        self, found: Sequence[Found], connection: Connection, copied: Callable[[Found], Found | None]
+    ) -> list[Found]:
+        """Have them appear, and give those that do. Parents come first, and are served before what is in them.
+
+        ``copied`` copies one that was to be mounted, and can't be; None where that can't be either.
+        """
         begun: list[tuple[Found, Future[asyncio.BaseTransport] | None]] = []
         for each in found:
             if each.mount not in self._shown.mounts:
@@ -94,9 +102,25 @@ class Appearing:
                     begun.append((each, None))
                 else:
                     begun.append((each, self._mount(each.mount, connection)))
-            except BridgeError as error:
-                self._narrator.warn(f"{each.mount} is not shown: {error.message}. {error.hint}")
+            except SandboxError as error:
+                if not each.inside and (instead := self._instead(each, error, copied)):
+                    begun.append((instead, None))
+                else:
+                    self._narrator.warn(f"{each.mount} is not shown: {error.message.removesuffix('.')}. {error.hint}")
         return [each for each, served in begun if served is None or self._is_served(each.mount, served)]
+
+    def _instead(self, found: Found, error: SandboxError, copied: Callable[[Found], Found | None]) -> Found | None:
+        """Show a copy of what the laptop does not mount, though it looked as if it could; None where that fails too."""
+        mount = found.mount
+        here = copied(replace(found, inside=self._copy_inside(mount), outside=None))
+        if here is None or here.inside is None:
+            return None
+        try:
+            self._bind(mount, here.inside)
+        except SandboxError:  # it is the place that can't be: what was said of it first holds
+            return None
+        self._narrator.warn(f"{mount} is copied once, not mounted: {error.message}")
+        return here
 
     def _bind(self, mount: Mount, copy: Copy) -> None:
         for folder in self._box.bind([Bind(mount.path, copy.local.name, read_only=mount.read_only)]):
@@ -130,7 +154,7 @@ class Appearing:
                 there.append(each)
             except OSError as error:
                 self._narrator.warn(f"{each.mount} is not in {outside.directory}: {error.strerror or error}")
-        once = [each.mount.path for each in there if each.inside is None and each.mount in self._shown.mounts]
+        once = [each.mount.path for each in there if each.mount.path in self._live]
         if once:
             self._narrator.note(
                 f"in {outside.directory}, what is at {', '.join(once)} is a copy of now; programs in the sandbox "

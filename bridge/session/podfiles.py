@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.session.copies import Copy, remove, size_of
@@ -77,6 +77,12 @@ class PodFiles:
         found = await asyncio.gather(*(self._look(self._sftp, mount) for mount in mounts))
         return [each for each in found if each is not None]
 
+    async def measured(self, found: Found) -> Found:
+        """Look anew at what is to be copied now, as it could not be mounted. OSError."""
+        assert self._sftp
+        attributes = await self._sftp.attributes(os.fsencode(found.mount.path), follow=True)
+        return await self._measured(self._sftp, found, attributes)
+
     async def copy(self, found: Sequence[Found]) -> list[Found]:
         """Copy what is not yet; give those that are here, or that need no copy."""
         assert self._sftp
@@ -129,10 +135,12 @@ class PodFiles:
         remote = os.fsencode(mount.path)
         attributes = await sftp.attributes(remote, follow=True)
         found = Found(mount, *self._places.copies(mount, live=attributes.is_folder and self._places.is_live(mount)))
-        if not found.copies:
-            return found
-        size = await size_of(sftp, remote, attributes)
-        return Found(mount, found.inside, found.outside, attributes, size)
+        return await self._measured(sftp, found, attributes) if found.copies else found
+
+    @staticmethod
+    async def _measured(sftp: Sftp, found: Found, attributes: Attributes) -> Found:
+        size = await size_of(sftp, os.fsencode(found.mount.path), attributes)
+        return replace(found, attributes=attributes, size=size)
 
     async def _copied(self, sftp: Sftp, found: Found) -> bool:
         if found.attributes is None:

@@ -15,6 +15,7 @@ What is in the pod is ``podfiles``; how it appears on the laptop is ``appearing`
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bridge.errors import TunnelError, UsageError
@@ -23,7 +24,7 @@ from bridge.session.podfiles import PodFiles
 from bridge.session.request import MountMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from concurrent.futures import Future
     from typing import Any
 
@@ -80,7 +81,7 @@ class Volumes:
             return
         self._narrator.doing("fetching the pod's files")
         found = self._fetched(self._looking)
-        there = self._appearing.show(found, connection)
+        there = self._appearing.show(found, connection, self._copied)
         if self._outside:
             there = self._appearing.show_outside(self._outside, found)
         self._tell([each.mount.path for each in there])
@@ -90,13 +91,25 @@ class Volumes:
 
     def _fetched(self, looking: Future[list[Found]]) -> list[Found]:
         """Return what is here, or is to be mounted."""
-        try:
-            found = looking.result()
-            for each in found:
-                self._check_size(each)
-            return self._loop.run(self._files.copy(found))
-        except ConnectionError as error:
-            raise TunnelError(f"the tunnel was lost while the pod's files were read: {error}") from error
+        with _naming_a_lost_tunnel():
+            return self._here(looking.result())
+
+    def _copied(self, found: Found) -> Found | None:
+        """Return what was to be mounted, copied; None, and said, where that can't be either."""
+        with _naming_a_lost_tunnel():
+            try:
+                measured = self._loop.run(self._files.measured(found))
+            except ConnectionError:
+                raise
+            except OSError as error:
+                self._narrator.warn(f"{found.mount} can't be copied: {error.strerror or error}")
+                return None
+            return next(iter(self._here([measured])), None)
+
+    def _here(self, found: list[Found]) -> list[Found]:
+        for each in found:
+            self._check_size(each)
+        return self._loop.run(self._files.copy(found))
 
     def _check_size(self, found: Found) -> None:
         if found.size <= self._limit:
@@ -128,6 +141,14 @@ class Volumes:
             self._looking.cancel()
         self._files.close()
         self._appearing.close()
+
+
+@contextmanager
+def _naming_a_lost_tunnel() -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError as error:
+        raise TunnelError(f"the tunnel was lost while the pod's files were read: {error}") from error
 
 
 def in_words(size: int) -> str:

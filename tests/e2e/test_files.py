@@ -21,6 +21,11 @@ TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 SUMS = "find -L %s -name '..*' -prune -o -type f -print | sort | xargs sha256sum"
 PATHS = ["/etc/config", "/etc/secret", "/etc/podinfo", "/etc/one/app.yaml", "/data", TOKEN]
 
+# It can be opened, so that nothing is known before the kernel is asked to mount.
+NULL_FOR_FUSE = 'mount --bind /dev/null /dev/fuse && exec setpriv --ambient-caps=-all --inh-caps=-all "$@"'
+OWN_MOUNTS = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
+WITH_A_FUSE_THAT_IS_NONE = [*OWN_MOUNTS, "sh", "-c", NULL_FOR_FUSE, "sh"]
+
 NODE = "console.log(require('fs').readFileSync('/etc/config/app.yaml', 'utf8'))"
 
 
@@ -167,7 +172,7 @@ def test_the_files_are_outside_of_the_sandbox_too_and_gone_after_a_crash(
     kubectl.rollout("deployment/web")
 
 
-def test_a_large_volume_is_copied_only_when_that_is_wanted(
+def test_a_large_volume_is_copied_only_when_that_is_wanted_and_any_where_the_kernel_does_not_mount_it(
     laptop: AnyLaptop, kubectl: Kubectl, shop: str, with_volumes: object
 ) -> None:
     kubectl("exec", "beside", "--", "sh", "-c", "head -c 9000 /dev/zero > /data/zeros; chmod 644 /data/zeros")
@@ -198,6 +203,10 @@ def test_a_large_volume_is_copied_only_when_that_is_wanted(
         terminal.type("y\n")
         terminal.wait_for(r"\n9000 /data/zeros")
         assert process.wait(60) == 0
+    swap = ["run", "-n", shop, "-s", "web", "--", "sh", "-c", "wc -c /data/zeros; cat /data/within/password"]
+    done = laptop.run([*WITH_A_FUSE_THAT_IS_NONE, PROGRAM, *swap])
+    assert done.stdout == "9000 /data/zeros\nx", done.stderr
+    assert "the volume data at /data is copied once, not mounted: The pod's volumes can't be mounted" in done.stderr
 
 
 def without(path: str, sums: str) -> str:

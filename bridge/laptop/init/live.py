@@ -39,23 +39,25 @@ class Live:
         """The sshfs that run: a view, which changes with them."""
         return self._sshfs.values()
 
-    def mount(self, argv: list[str], path: str, folder: str, *, stream: int, device: int, read_only: bool) -> str:
-        """Have the pod's ``folder`` at ``path``. Gives the real path. Raises OSError.
+    def mount(
+        self, argv: list[str], path: str, folder: str, target: str, *, stream: int, device: int, read_only: bool
+    ) -> None:
+        """Have the pod's ``folder`` at ``path``, whose place is ``target``. Raises OSError.
 
-        ``argv`` is sshfs and its options, ``stream`` the socket for SFTP, ``device`` a /dev/fuse just opened. Where the
-        volume is already, that one ends, and this takes its place.
+        ``argv`` is sshfs and its options, ``stream`` the socket for SFTP, ``device`` a /dev/fuse just opened.
         """
-        target = self._make_place(path)
         options = f"fd={device},rootmode=40000,user_id=0,group_id=0{self._options}"
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | (kernel.MS_RDONLY if read_only else 0)
         kernel.mount(f"pod:{folder}", target, kind="fuse.sshfs", flags=flags, options=options)
         self._mounted[path] = target
         self._rooms.made_from(target, target)
         self._sshfs[path] = self._start([*argv, f":{folder}", f"/dev/fd/{_DEVICE}"], stream, device)
-        return target
 
-    def _make_place(self, path: str) -> str:
-        """The real path, where the empty folder is the last mount."""
+    def make_place(self, path: str) -> str:
+        """Make room for a volume at ``path``; give the real path, where the empty folder is the last mount.
+
+        Where the volume is already, it ends. Raises OSError.
+        """
         if path in self._mounted:  # not looked up: it may be dead, or wait for a pod that doesn't answer
             target = self._mounted.pop(path)
             kernel.unmount(target)

@@ -285,11 +285,14 @@ class Init:
     def _mount_live(self, request: messages.Message, stream: socket.socket) -> messages.Message:
         path = request["path"]
         known = len(self._rooms.own)
-        with stream, step("fuse"), open("/dev/fuse", "rb+", buffering=0) as device, volume(path):
-            target = self._live.mount(
+        with stream, step("fuse"), open("/dev/fuse", "rb+", buffering=0) as device:
+            with volume(path):
+                target = self._live.make_place(path)
+            self._live.mount(
                 request["sshfs"],
                 path,
                 request["folder"],
+                target,
                 stream=stream.fileno(),
                 device=device.fileno(),
                 read_only=request["read_only"],
