@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from bridge.errors import BridgeError
 from bridge.plan.drift import Drift, drift
 from bridge.plan.objects import name_of
+from bridge.plan.undo import record_of
 from bridge.session.changes import Target
 from bridge.session.claims import renew_lease
 
@@ -118,7 +119,9 @@ class Upkeep:
             names = swap.plan.services if swap.taken else ()
             services = [service for name in names if (service := cluster.find(record.service_path(name)))]
             workload = Target(cluster, record).current()
-            found = drift(record, workload, services, claimed=swap.is_claimed(cluster), template=swap.plan.template)
+            # Who holds the Lease is of interest only where the target does not say it: one request less, each time.
+            claimed = workload is not None and record_of(workload) is None and swap.is_claimed(cluster)
+            found = drift(record, workload, services, claimed=claimed, template=swap.plan.template)
             if found.widened:
                 swap.narrow_again(cluster, found.widened)
             if found.lost:

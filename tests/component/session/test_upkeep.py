@@ -94,6 +94,13 @@ def test_a_keeper_that_renews_it_is_left_to_it(world: World) -> None:
     assert kept.told.all == []
 
 
+def test_a_look_at_a_target_that_is_as_it_was_left_asks_for_it_and_its_services_alone(world: World) -> None:
+    kept = Kept(world, renews=False)
+    kept.upkeep._stands_in = lambda: False
+    kept.until(kept.looks(3))
+    assert set(world.kube.log) == {"GET services/web", "GET deployments/web"}
+
+
 def test_a_lease_of_somebody_else_is_not_renewed(world: World) -> None:
     kept = Kept(world, taken=False)
     world.kube.change(LEASE, {"metadata": {"labels": {SESSION_LABEL: "zzzz2345"}}, "spec": {"renewTime": LONG_AGO}})
