@@ -11,6 +11,8 @@ The network is this machine's, so its ports are free ones; ``listen`` is where i
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
 import secrets
 import shutil
@@ -34,6 +36,10 @@ PROGRAM = ("proxy-image/entrypoint.py", "proxy-image/keeper", "bridge/__init__.p
 SSHD = Path("/usr/sbin/sshd")
 USER = "bridge"
 UID = 4242
+BELOW_EPHEMERAL = range(20000, 30000)
+"""Ports below the range that the kernel gives to outgoing connections."""
+_OURS: set[int] = set()
+"""Ports that this process has reserved."""
 START_SECONDS = 10.0
 # The interpreter as the image starts it: isolated, no site, nothing written. Its own one, so that uid 4242 can run it.
 INTERPRETER = ("/usr/bin/python3", "-I", "-S", "-B")
@@ -217,16 +223,38 @@ def is_guard(pid: int) -> bool:
         return False  # gone meanwhile
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, below the range that the kernel gives to outgoing connections."""
+def free_ports(count: int, among: Sequence[int] = BELOW_EPHEMERAL) -> list[int]:
+    """Ports that nothing listens on now, and that no other test gets, in whatever process it runs.
+
+    One that another test has is not even knocked at: a connection that it does not expect would fail it.
+    """
     found: list[int] = []
     while len(found) < count:
-        port = 20000 + secrets.randbelow(10000)
+        port = secrets.choice(among)
+        if not _reserved(port):
+            continue
         with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port not in found and sock.connect_ex(("127.0.0.1", port)) != 0:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
                 found.append(port)
     return found
+
+
+def _reserved(port: int) -> bool:
+    """Reserve a port until this process ends, whichever way: a byte of a file that it has locked."""
+    if port in _OURS:
+        return False
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except BlockingIOError:
+        return False
+    _OURS.add(port)
+    return True
+
+
+@functools.cache
+def _reservations() -> int:
+    path = Path(tempfile.gettempdir(), f"bridge-test-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Callable[[], str] = str) -> None:

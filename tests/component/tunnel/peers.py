@@ -25,6 +25,7 @@ from bridge.plan.endpoint import Endpoint
 from bridge.tunnel import sockets
 from bridge.tunnel.keys import SessionKeys, make_session_keys
 from bridge.tunnel.stream import StreamError
+from tests.component.proxy import free_ports
 
 from .forwarding import V4, Spdy
 
@@ -44,9 +45,7 @@ class Sshd:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @contextmanager
