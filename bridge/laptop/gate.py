@@ -10,7 +10,7 @@ asks ``decide``, which dials from the pod, and then has the kernel go on, or ref
     LOST          nothing comes back                                       the program's own timeout, as in the pod
 
 A SYN that TCP sends again while it is held belongs to the same decision. What was dialled is parked until the
-program's connection comes out of the listener (``Parked``).
+program's connection comes out of the listener (``Parking``).
 
 Message formats: linux/netfilter/nfnetlink_queue.h. Attributes are in the machine's byte order, their values in network
 byte order.
@@ -21,10 +21,11 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self, cast
+from functools import partial
+from typing import Self, cast
 
 from bridge.laptop.init import nfqueue, nft
 
@@ -38,7 +39,6 @@ _PACKET_HDR, _VERDICT_HDR, _MARK, _PAYLOAD = 1, 2, 3, 10
 _NF_DROP, _NF_ACCEPT = 0, 1
 _REQUEST = 1
 _TCP = 6
-_AT_ONCE = 64  # packets read per turn of the loop
 PATIENCE = 10.0
 """Seconds that a dialled connection waits for the program's: microseconds, unless the program has given up."""
 
@@ -119,10 +119,16 @@ def render(number: int, verdict: Verdict | None) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), _MSG_VERDICT, _REQUEST, 0, 0) + body
 
 
-class Gate:
-    """Asks ``decide(source, destination)`` about each held connection. ``start`` and ``stop`` on the loop."""
+Settle = Callable[[Verdict], None]
+"""Tells the kernel what becomes of a held SYN."""
 
-    def __init__(self, queue: socket.socket, decide: Callable[[Address, Address], Awaitable[Verdict]]) -> None:
+
+class Gate:
+    """Asks ``decide(source, destination, settle)`` about each held connection. ``start`` and ``stop`` on the loop."""
+
+    def __init__(
+        self, queue: socket.socket, decide: Callable[[Address, Address, Settle], Coroutine[None, None, None]]
+    ) -> None:
         self._queue = queue
         self._decide = decide
         self._deciding: dict[tuple[Address, Address], asyncio.Task[None]] = {}
@@ -149,29 +155,22 @@ class Gate:
         await self.stop()
 
     def _readable(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                data = self._queue.recv(65536)
-            except BlockingIOError:
-                return
-            for held in parse(data):
-                self._hold(held)
+        try:
+            data = self._queue.recv(65536)  # once: the loop calls again for what else there is
+        except BlockingIOError:
+            return
+        for held in parse(data):
+            self._hold(held)
 
     def _hold(self, held: Held) -> None:
         connection = held.source, held.destination
         if connection in self._deciding:
             self._send(held, None)  # the same SYN again: one is enough
             return
-        task = asyncio.get_running_loop().create_task(self._settle(held))
+        deciding = self._decide(held.source, held.destination, partial(self._send, held))
+        task = asyncio.get_running_loop().create_task(deciding)
         self._deciding[connection] = task
         task.add_done_callback(lambda _: self._deciding.pop(connection, None))
-
-    async def _settle(self, held: Held) -> None:
-        try:
-            verdict = await self._decide(held.source, held.destination)
-        except OSError as error:
-            verdict = verdict_of(error)
-        self._send(held, verdict)
 
     def _send(self, held: Held, verdict: Verdict | None) -> None:
         try:
@@ -181,65 +180,42 @@ class Gate:
 
 
 # ---- what was dialled for a held connection --------------------------------------------------------------------------
-class Flow(tuple[str, int]):
-    """A destination, as (host, port), that also knows the source of the connection."""
-
-    source: Address
-
-    @classmethod
-    def of(cls, source: Address, destination: Address) -> Self:
-        """The flow from ``source`` to ``destination``."""
-        flow = cls(destination)
-        flow.source = source
-        return flow
-
-
 class Parking:
     """Connections dialled while a program's SYN was held, until the listener gives the program's.
 
-    It stands between the relay and its routes: ``decide`` is for the Gate, ``where`` and ``route`` are for the relay
-    instead of ``destination_of`` (which tells where an accepted socket was going) and ``route``.
+    ``decide`` is for the Gate, ``take`` for the relay, which asks it before ``route``, the ways to a destination.
     """
 
-    def __init__(
-        self,
-        route: Callable[[Address], Iterable[Dial]],
-        destination_of: Callable[[Any], Address],
-        *,
-        patience: float = PATIENCE,
-    ) -> None:
-        self._ordinary = route
-        self._destination_of = destination_of
+    def __init__(self, route: Callable[[Address], Iterable[Dial]], *, patience: float = PATIENCE) -> None:
+        self._route = route
         self._patience = patience
         self._parked: dict[tuple[int, Address], _Parked] = {}
 
-    async def decide(self, source: Address, destination: Address) -> Verdict:
-        """Dial, and park what answers."""
+    async def decide(self, source: Address, destination: Address, settle: Settle) -> None:
+        """Dial, and park what answers. The kernel is told in the call in which the answer comes."""
         key = source[1], destination
         if key in self._parked:
-            return Verdict.ACCEPTED
+            settle(Verdict.ACCEPTED)
+            return
+
+        def made(parked: _Parked) -> None:
+            settle(Verdict.ACCEPTED)
+            self._park(key, parked)
+
         verdict = Verdict.REFUSED
-        for dial in self._ordinary(destination):
+        for dial in self._route(destination):
             try:
-                _, protocol = await dial(_Parked, *destination)
+                await dial(lambda: _Parked(made), *destination)
             except OSError as error:
                 verdict = verdict_of(error)
             else:
-                self._park(key, cast("_Parked", protocol))
-                return Verdict.ACCEPTED
-        return verdict
+                return
+        settle(verdict)
 
-    def where(self, sock: Any) -> Flow:
-        """Where an accepted connection was going, and from where."""
-        return Flow.of(sock.getpeername()[:2], self._destination_of(sock))
-
-    def route(self, destination: Address) -> Iterable[Dial]:
-        """The ways to a destination: what was dialled for this very connection, else the ordinary ones."""
-        if isinstance(destination, Flow):
-            parked = self._parked.pop((destination.source[1], (destination[0], destination[1])), None)
-            if parked is not None:
-                return [parked.hand_over]
-        return self._ordinary(destination)
+    def take(self, source: Address, destination: Address) -> Callable[[asyncio.Protocol], bool] | None:
+        """What was dialled for this very connection: ``hand_over`` of it, or None."""
+        parked = self._parked.pop((source[1], destination), None)
+        return None if parked is None else parked.hand_over
 
     def close(self) -> None:
         """Drop what nobody came for."""
@@ -260,7 +236,8 @@ class Parking:
 class _Parked(asyncio.Protocol):
     """A connection without its other end yet: what comes meanwhile is kept, and reading stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, made: Callable[["_Parked"], None]) -> None:
+        self._made = made
         self._transport: asyncio.Transport | None = None
         self._early = b""
         self._eof = False
@@ -268,6 +245,7 @@ class _Parked(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.pause_reading()
+        self._made(self)
 
     def data_received(self, data: bytes) -> None:
         self._early += data
@@ -285,14 +263,11 @@ class _Parked(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def hand_over(
-        self, factory: Callable[[], asyncio.Protocol], _host: str, _port: int
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """In the shape of ``loop.create_connection``: the protocol sees a connection that is just made."""
+    def hand_over(self, protocol: asyncio.Protocol) -> bool:
+        """Give it to ``protocol``, which sees a connection that is just made. False: it was reset meanwhile."""
         transport = self._transport
         if transport is None:
-            raise ConnectionResetError(errno.ECONNRESET, "reset before it was used")
-        protocol = factory()
+            return False
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._early:
@@ -301,4 +276,4 @@ class _Parked(asyncio.Protocol):
             protocol.eof_received()
         elif not transport.is_closing():
             transport.resume_reading()
-        return transport, protocol
+        return True

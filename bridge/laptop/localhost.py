@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bridge.laptop.listeners import Listener, laptop_table, ports4, ports6
@@ -40,11 +41,16 @@ def ways(
     """
     host, port = destination
     beside = (Way.POD,) if port in pod_ports else ()
-    if ipaddress.ip_address(host).is_loopback:
+    if _is_loopback(host):
         return (Way.INSIDE, Way.LAPTOP, *beside)
     if host in pod_ips:
         return (Way.INSIDE, *beside)
     return (Way.POD,)
+
+
+@lru_cache
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from bridge.tunnel.inbound import Inbound
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.reading import Pause, Reading
 from bridge.tunnel.relay import End
-from bridge.tunnel.sockets import original_destination
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -169,9 +168,9 @@ class Joined:
         listener = self._box.listener.dup()  # the relay closes what it gets; the sandbox's outlives it
         if self._box.queue is None:
             return [Outbound(listener, self._route)]
-        parking = Parking(self._route, original_destination)
+        parking = Parking(self._route)
         self._stack.callback(parking.close)
-        return [Outbound(listener, parking.route, destination=parking.where), Gate(self._box.queue, parking.decide)]
+        return [Outbound(listener, self._route, take=parking.take), Gate(self._box.queue, parking.decide)]
 
     def _route(self, destination: tuple[str, int]) -> Iterable[Dial]:
         dials: dict[Way, Dial] = {

@@ -1,8 +1,9 @@
 """Outbound: connections of the sandbox's programs, relayed to where they were going.
 
 nft sends every connection in the sandbox to one listening socket, whose descriptor bridge has. For each one accepted
-the kernel tells where it was going, ``route`` says which ways there are, and the first that connects is joined with it.
-The program's connect() has succeeded by then, so when no way works it sees a reset.
+the kernel tells where it was going. What was dialled for it while its SYN was held is joined with it at once; else
+``route`` says which ways there are, and the first that connects is joined with it. The program's connect() has
+succeeded by then, so when no way works it sees a reset.
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ Dial = Callable[[Callable[[], asyncio.Protocol], str, int], Awaitable[tuple[asyn
 """Connect to a host and port: ``loop.create_connection``, ``Connection.create_connection``, ..."""
 Route = Callable[[tuple[str, int]], Iterable[Dial]]
 """The ways to a destination, in the order to try them."""
+Take = Callable[[tuple[str, int], tuple[str, int]], Callable[[asyncio.Protocol], bool] | None]
+"""Of a connection from a source to a destination: what joins a protocol with its other end, if that is at hand.
+
+That returns False when the other end has gone meanwhile.
+"""
 
 
 class Outbound:
     """Accepts on ``listener`` and relays. ``async with Outbound(listener, route): ...``, on the loop.
 
-    ``destination`` tells where an accepted socket was going; the default asks netfilter.
+    ``take`` gives what is connected already. ``destination`` tells where an accepted socket, which has come from an
+    address, was going; the default asks netfilter.
     """
 
     def __init__(
@@ -40,10 +47,12 @@ class Outbound:
         listener: socket.socket,
         route: Route,
         *,
-        destination: Callable[[Any], tuple[str, int]] = sockets.original_destination,
+        take: Take = lambda *_: None,
+        destination: Callable[[Any, str], tuple[str, int]] = sockets.original_destination,
     ) -> None:
         self._listener = listener
         self._route = route
+        self._take = take
         self._destination = destination
         self._server: asyncio.Server | None = None
         self._dialling: set[asyncio.Task[None]] = set()
@@ -75,22 +84,35 @@ class Outbound:
     # -- for accepted ends -----------------------------------------------------------------------------------------
 
     def accepted(self, end: _Accepted) -> None:
-        """Find a way for a new connection."""
+        """Find a way for a new connection: without any wait, where it was dialled already."""
         self._ends.add(end)
+        source = end.transport.get_extra_info("peername")
+        if source is None:  # it was reset before it was accepted
+            end.reset()
+            return
         try:
-            destination = self._destination(end.transport.get_extra_info("socket"))
+            destination = self._destination(end.transport.get_extra_info("socket"), source[0])
         except OSError as error:
             log.debug("a connection that was not redirected: %s", error)
             end.reset()
             return
-        task = asyncio.get_running_loop().create_task(self._connect(end, destination))
-        self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
-        end.ended = task.cancel
+        join_with = self._take(source[:2], destination)
+        if join_with is None:
+            self._dial(end, destination)
+        elif not join_with(End(end)):
+            end.reset()
 
     def ended(self, end: _Accepted) -> None:
         """Forget a connection."""
         self._ends.discard(end)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _dial(self, end: _Accepted, destination: tuple[str, int]) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(end, destination))
+        self._dialling.add(task)
+        task.add_done_callback(self._dialling.discard)
+        end.ended = task.cancel
 
     async def _connect(self, end: _Accepted, destination: tuple[str, int]) -> None:
         host, port = destination

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import resource
 import socket
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,21 @@ UNSENT = 128 * 1024
 """How much the kernel queues before it says stop. What waits in the kernel can't be overtaken by a small request."""
 
 
-def original_destination(sock: Any) -> tuple[str, int]:
+def original_destination(sock: Any, source: str) -> tuple[str, int]:
     """Where a connection that nft redirected here was going. OSError when it was not redirected.
 
-    ``sock``: a socket or what an asyncio transport gives for one; IPv4 (also when accepted on an IPv6 socket) or IPv6.
+    ``sock``: a socket or what an asyncio transport gives for one. ``source``: the address that it comes from, IPv4
+    (also as an IPv6 socket has it) or IPv6.
     """
-    if sock.family == socket.AF_INET6 and not _is_mapped(sock.getpeername()[0]):
+    if ":" in source and not _is_mapped(source):
         data = sock.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, _SOCKADDR_IN6)
-        return str(ipaddress.IPv6Address(data[8:24])), int.from_bytes(data[2:4])
+        return socket.inet_ntop(socket.AF_INET6, data[8:24]), int.from_bytes(data[2:4])
     data = sock.getsockopt(socket.IPPROTO_IP, SO_ORIGINAL_DST, _SOCKADDR_IN)
     return socket.inet_ntoa(data[4:8]), int.from_bytes(data[2:4])
 
 
 def _is_mapped(address: str) -> bool:
-    return ipaddress.IPv6Address(address.partition("%")[0]).ipv4_mapped is not None
+    return address.startswith("::ffff:") and "." in address
 
 
 def allow_many_descriptors() -> int:

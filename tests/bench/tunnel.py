@@ -129,7 +129,7 @@ def run_bridge(sshd: Sshd, url: str, outbound: socket.socket, inbound: int, echo
         def route(_):
             return [connection.create_connection]
 
-        out = Outbound(outbound, route, destination=lambda _: ("127.0.0.1", echo))
+        out = Outbound(outbound, route, destination=lambda *_: ("127.0.0.1", echo))
         maps = [PortMap(pod=inbound, laptop=echo, name="", origin="")]
         async with out, Inbound(connection, maps, loop.create_connection):
             ready.set()

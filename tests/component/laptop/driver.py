@@ -31,7 +31,6 @@ from bridge.laptop.settings import NetworkSettings
 from bridge.tunnel.loop import EventLoop
 from bridge.tunnel.outbound import Dial, Outbound
 from bridge.tunnel.relay import End
-from bridge.tunnel.sockets import original_destination
 
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 POD_IP = "10.42.0.7"
@@ -94,8 +93,8 @@ class Services:
         self._localhost = Localhost(box, self._published)
 
     async def start(self) -> None:
-        self._parking = Parking(self._route, original_destination, patience=self._options.patience)
-        self._outbound = Outbound(self._box.listener, self._parking.route, destination=self._parking.where)
+        self._parking = Parking(self._route, patience=self._options.patience)
+        self._outbound = Outbound(self._box.listener, self._route, take=self._parking.take)
         if self._box.queue and not self._options.no_gate:
             self._gate = Gate(self._box.queue, self._parking.decide)
             await self._gate.start()

@@ -84,7 +84,7 @@ async def outbound_to(connection: Connection, port: int) -> AsyncIterator[int]:
     listener = listening_socket()
     own = listener.getsockname()[1]
     ways = [connection.create_connection]
-    async with Outbound(listener, lambda _: ways, destination=lambda _: ("127.0.0.1", port)):
+    async with Outbound(listener, lambda _: ways, destination=lambda *_: ("127.0.0.1", port)):
         yield own
 
 

@@ -2,12 +2,13 @@ import asyncio
 import errno
 import socket
 import struct
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.laptop.gate import Flow, Held, Parking, Verdict, parse, render, verdict_of
+from bridge.laptop.gate import Held, Parking, Verdict, parse, render, verdict_of
 
 TCP = struct.pack("!HHIIHHHH", 40000, 80, 1, 0, 0x5002, 65535, 0, 0)
 
@@ -76,23 +77,129 @@ def test_a_failure_in_the_pod_is_the_same_for_the_program(error, verdict):
     assert verdict_of(error) == verdict
 
 
-def test_what_was_dialled_is_taken_once():
-    async def scenario() -> None:
-        server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
+SOURCE, DESTINATION = ("10.42.0.7", 40000), ("10.43.0.1", 80)
+
+
+@asynccontextmanager
+async def greeter():
+    """Dials a server that says one word and waits for the end; waits itself until each connection has ended."""
+    dialled, ended = [], asyncio.Queue[bool]()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"welcome")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.put_nowait(True)
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
 
         async def dial(factory, _host, _port):
-            return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", port)
+            dialled.append(
+                await asyncio.get_running_loop().create_connection(factory, *server.sockets[0].getsockname())
+            )
+            return dialled[-1]
 
-        parking = Parking(lambda _: [dial], lambda _: ("10.43.0.1", 80))
-        source, destination = ("10.42.0.7", 40000), ("10.43.0.1", 80)
-        assert await parking.decide(source, destination) is Verdict.ACCEPTED
-        assert list(parking.route(Flow.of(("10.42.0.7", 40001), destination))) == [dial]
-        (taken,) = parking.route(Flow.of(source, destination))
-        assert taken != dial
-        assert list(parking.route(Flow.of(source, destination))) == [dial]
-        transport, _ = await taken(asyncio.Protocol, *destination)
-        transport.close()
-        server.close()
+        yield dial
+        for _ in dialled:
+            await ended.get()
+
+
+async def refuse(_factory, _host, _port):
+    raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+class Client(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.got = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.got.set_result(data)
+
+
+async def decided(parking: Parking) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    await parking.decide(SOURCE, DESTINATION, verdicts.append)
+    return verdicts
+
+
+def test_what_was_dialled_is_taken_once_and_by_its_own_connection_only():
+    async def scenario() -> None:
+        async with greeter() as dial:
+            parking = Parking(lambda _: [dial])
+            assert await decided(parking) == [Verdict.ACCEPTED]
+            assert parking.take(("10.42.0.7", 40001), DESTINATION) is None
+            assert parking.take(SOURCE, ("10.43.0.1", 81)) is None
+            hand_over = parking.take(SOURCE, DESTINATION)
+            assert parking.take(SOURCE, DESTINATION) is None
+            client = Client()
+            assert hand_over(client)
+            assert await client.got == b"welcome"
+            client.transport.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_kernel_is_told_before_the_dialling_task_goes_on():
+    async def scenario() -> None:
+        async with greeter() as dial:
+            told = []
+
+            async def dial_and_look(*where):
+                made = await dial(*where)
+                told.append("dialled")
+                return made
+
+            parking = Parking(lambda _: [dial_and_look])
+            await parking.decide(SOURCE, DESTINATION, told.append)
+            assert told == [Verdict.ACCEPTED, "dialled"]
+            parking.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_next_way_is_tried_when_one_fails():
+    async def scenario() -> None:
+        async with greeter() as dial:
+            parking = Parking(lambda _: [refuse, dial])
+            assert await decided(parking) == [Verdict.ACCEPTED]
+            parking.close()
+        assert await decided(Parking(lambda _: [refuse])) == [Verdict.REFUSED]
+
+    asyncio.run(scenario())
+
+
+def test_a_syn_that_comes_again_finds_what_was_dialled():
+    async def scenario() -> None:
+        async with greeter() as dial:
+            dials = iter([dial])
+            parking = Parking(lambda _: [next(dials)])
+            assert await decided(parking) == [Verdict.ACCEPTED]
+            assert await decided(parking) == [Verdict.ACCEPTED]
+            parking.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_was_reset_while_it_waited_is_not_handed_over():
+    async def scenario() -> None:
+        async with greeter() as dial:
+            made = []
+
+            async def dial_and_keep(*where):
+                made.append(await dial(*where))
+                return made[0]
+
+            parking = Parking(lambda _: [dial_and_keep])
+            await decided(parking)
+            hand_over = parking.take(SOURCE, DESTINATION)
+            made[0][0].abort()
+            await asyncio.sleep(0)  # connection_lost is called in the turn after
+            assert not hand_over(asyncio.Protocol())
 
     asyncio.run(scenario())
