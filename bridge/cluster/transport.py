@@ -18,12 +18,14 @@ import json
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
+from urllib3.connection import HTTPConnection
 
 from bridge import __version__
 from bridge.cluster.calls import JSON
@@ -79,12 +81,17 @@ class Transport:
         self._pool: urllib3.PoolManager | None = None
         self._context: ssl.SSLContext | None = None
         self._clock: tuple[datetime, float] | None = None
+        self._streaming: set[urllib3.BaseHTTPResponse] = set()
 
     def close(self) -> None:
-        """Close the connections; a request that is waiting to be repeated fails."""
+        """Close the connections; a request that is waiting to be repeated fails, what is streamed ends."""
         self._closed.set()
         with self._lock:
             pool, self._pool, self._made_for = self._pool, None, None
+            streaming = list(self._streaming)
+        for response in streaming:
+            with suppress(OSError, RuntimeError, ValueError):  # it is just ending by itself
+                response.shutdown()
         if pool is not None:
             pool.clear()
 
@@ -116,18 +123,24 @@ class Transport:
         return self._repeating(call, patience, lambda timeout: self._send_once(call, timeout))
 
     def stream(self, call: Call, silence: float) -> Iterator[bytes]:
-        """Send, and yield the answer's bytes as they come, ``silence`` seconds apart at most.
+        """Send, and yield the answer's bytes as they come, ``silence`` seconds apart at most, once it has begun.
 
-        It just ends where the connection is cut: who streams can go on where it was. Raise ClusterError when there is
-        no answer at all, or one of 400 and more.
+        It just ends where the connection is cut, and when this is closed, by whichever thread: who streams can go on
+        where it was. Raise ClusterError when there is no answer at all, or one of 400 and more.
         """
-        response = self._repeating(call, None, lambda timeout: self._opened(call, timeout, read_timeout=silence))
+        response = self._repeating(call, None, lambda timeout: self._opened(call, timeout, read_timeout=timeout))
         try:
-            while data := response.read1(CHUNK):
+            with self._lock:
+                self._streaming.add(response)
+            if isinstance(response.connection, HTTPConnection) and response.connection.sock is not None:
+                response.connection.sock.settimeout(silence)
+            while not self._closed.is_set() and (data := response.read1(CHUNK)):
                 yield data
         except FAILURES as error:
             log.debug("%s was cut: %s", call.target, error)
         finally:
+            with self._lock:
+                self._streaming.discard(response)
             response.close()
 
     def _repeating(self, call: Call, patience: Patience | None, once: Callable[[float], T]) -> T:

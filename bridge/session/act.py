@@ -318,6 +318,7 @@ class Action:
             tie.abort()
             raise
         self._joined.moved(network)
+        self._upkeep.moved()
         return tie
 
     def _ends(self, swap: Swap) -> Ends:

@@ -1,7 +1,8 @@
 """What bridge looks after while a session lasts, beside process and tunnel: on the event loop, every few seconds.
 
     its Lease     renewed, as long as the keeper does not do it
-    its target    looked at: who else changes it is told, each change once; Services are narrowed again
+    its target    looked at when it or its Services have changed, and now and then: who else changes it is told, each
+                  change once; Services are narrowed again. Where they can't be watched: every few seconds
 
 What asks the API server does so from a thread of the loop's pool; a cluster that is out of reach is no news here: the
 lifeline tells.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.errors import BridgeError
@@ -20,6 +22,7 @@ from bridge.plan.objects import name_of
 from bridge.plan.undo import record_of
 from bridge.session.changes import Target
 from bridge.session.claims import renew_lease
+from bridge.session.noticing import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
+RARELY = 60.0
+"""Seconds between two looks at what is watched, should a change have slipped by."""
+TOGETHER = 0.5
+"""Seconds from a change to the look at it: few come alone."""
 ASKING = 3.0
 """Seconds for a request: the next look is soon."""
 
@@ -74,24 +81,72 @@ class Upkeep:
         self._narrator = narrator
         self._told: frozenset[str] = frozenset()
         self._renewed = 0.0
+        self._changed = asyncio.Event()
+        self._watches: Watches | None = None
+        self._watched: Swap | None = None
 
     async def run(self, *, grace: float) -> None:
         """Look, again and again, until it is cancelled."""
-        beat = min(max(grace / 3, 1.0), LOOK_EVERY * 2)
-        looked = time.monotonic()
+        try:
+            await self._keep(min(max(grace / 3, 1.0), LOOK_EVERY * 2))
+        finally:
+            self._stop_watching()
+
+    async def _keep(self, beat: float) -> None:
+        looked, due = time.monotonic(), False
         while True:
-            await asyncio.sleep(min(beat, LOOK_EVERY))
+            due = await self._has_changed(min(beat, LOOK_EVERY)) or due
             swap = self._swap()
             try:
                 if self._renews() and time.monotonic() - self._renewed >= beat * 0.9:
                     await asyncio.to_thread(self._renew, swap)
-                if self._looks(swap) and not swap.ended and time.monotonic() - looked >= LOOK_EVERY * 0.9:
-                    looked = time.monotonic()
+                if (
+                    self._looks(swap)
+                    and not swap.ended
+                    and (due or time.monotonic() - looked >= self._every(swap) * 0.9)
+                ):
+                    looked, due = time.monotonic(), True
+                    self._watch(swap)
                     await self._look_at(swap)
+                    due = False
             except BridgeError as error:  # the next look is soon
                 log.debug("the session was not looked after this time: %s", error)
             except Exception:  # a bug in looking must not end the heartbeat
                 log.exception("the session was not looked after this time")
+
+    def moved(self) -> None:
+        """Note that the network is another by now: what is watched over the one before may tell nothing any more."""
+        self._stop_watching()
+        self._changed.set()
+
+    async def _has_changed(self, within: float) -> bool:
+        """Wait for a change, so many seconds at the most; say whether there was one."""
+        try:
+            async with asyncio.timeout(within):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        await asyncio.sleep(TOGETHER)
+        self._changed.clear()
+        return True
+
+    def _every(self, swap: Swap) -> float:
+        """Return after how many seconds to look though nothing has changed, as far as is known."""
+        watched = self._watched is swap and self._watches is not None and self._watches.complete
+        return RARELY if watched and not self._stands_in() else LOOK_EVERY  # addresses of pods are not watched
+
+    def _watch(self, swap: Swap) -> None:
+        if self._watched is swap or swap.record is None:
+            return
+        self._stop_watching()
+        paths = [swap.record.path, *map(swap.record.service_path, swap.plan.services)]
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._changed.set)
+        self._watches, self._watched = Watches(self._cluster, paths, wake), swap
+
+    def _stop_watching(self) -> None:
+        if self._watches is not None:
+            self._watches.close()
+        self._watches = self._watched = None
 
     async def look(self) -> None:
         """Look once, now."""

@@ -288,6 +288,11 @@ def dribble(handler: Handler) -> None:
 
 def watch(*events: Any, rest: bytes = b"") -> Any:
     """Stream these events; ``rest``: the beginning of one more, then the connection is cut."""
+    return stream(events, rest)
+
+
+def stream(events: Iterable[Any], rest: bytes = b"") -> Any:
+    """The same, of events that may be still to come: the answer begins at once."""
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)

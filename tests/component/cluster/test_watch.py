@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +12,15 @@ import pytest
 from bridge.cluster import connect
 from bridge.cluster.errors import Expired, MissingRight, Unreachable
 
-from .apiserver import ApiServer, reply, status, watch
+from .apiserver import ApiServer, hang, reply, status, stream, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bridge.cluster import Cluster
+
+    from .apiserver import Certificate
 
 PODS = "/api/v1/namespaces/ns/pods"
 GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version: 1 (2)"}
@@ -120,6 +125,38 @@ def test_what_is_called_between_requests_ends_the_wait_also_when_no_server_answe
     with connect(kubeconfig=api.kubeconfig(tmp_path), between=between) as client, pytest.raises(EnoughError):
         list(client.follow(PODS, deadline=time.monotonic() + 60))
     assert len(api.seen) == 5
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_closing_ends_a_watch_that_waits_for_an_event_in_another_thread(
+    authority: Certificate, own: Certificate, tmp_path: Path, tls: bool
+) -> None:
+    begun = threading.Event()
+
+    def to_come() -> Iterator[dict[str, Any]]:
+        yield event("ADDED", pod("a", 2))
+        api.released.wait(60)
+
+    def kinds(client: Cluster) -> Iterator[str]:
+        for kind, _ in client.watch(PODS, timeout=60):
+            begun.set()
+            yield kind
+
+    with ApiServer(own, authority, tls=tls) as api, ThreadPoolExecutor(1) as pool:
+        api.answers = [stream(to_come())]
+        with connect(kubeconfig=api.kubeconfig(tmp_path), timeout=2) as client:
+            watching = pool.submit(lambda: list(kinds(client)))
+            assert begun.wait(10)
+            assert not watching.done()
+        assert watching.result(10) == ["ADDED"]
+
+
+def test_a_watch_whose_answer_does_not_begin_is_an_error_within_the_timeout(api: ApiServer, client: Cluster) -> None:
+    api.answers = [hang]
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        list(client.watch(PODS, timeout=60))
+    assert time.monotonic() - began < 20
 
 
 def test_a_watch_that_ends_at_once_is_not_asked_for_in_a_spin(api: ApiServer, client: Cluster) -> None:

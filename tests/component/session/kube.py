@@ -14,16 +14,17 @@ from __future__ import annotations
 import copy
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 from bridge.wire.marks import SESSION_LABEL
-from tests.component.cluster.apiserver import reply, reset, status, watch
+from tests.component.cluster.apiserver import reply, reset, status, stream
 from tests.unit.plan.server import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.component.cluster.apiserver import Handler
 
@@ -45,7 +46,7 @@ class Kube:
         self.log: list[str] = []
         """What was asked, without watches: ``PATCH deployments/web``."""
         self.forbidden: set[str] = set()
-        """Such requests are not allowed: ``POST roles``."""
+        """Such requests are not allowed: ``POST roles``, ``WATCH services``."""
         self.refuse: Callable[[str], bool] = lambda _: False
         """The same, of any request."""
         self.proxies_get_ready = True
@@ -111,7 +112,8 @@ class Kube:
         if path in EVERYWHERE:
             path = EVERYWHERE[path]  # there is one namespace
         if "watch" in query:
-            self._watch(handler, path, query)
+            right = f"WATCH {_short(path)}"
+            (status(403, "Forbidden", right)(handler) if right in self.forbidden else self._watch(handler, path, query))
             return
         body = handler.seen.body
         with self._changed:
@@ -181,10 +183,15 @@ class Kube:
                 if version > after and _collection(own) == path and _selected(item, query)
             ]
 
-        with self._changed:
-            self._changed.wait_for(there, timeout=int(query.get("timeoutSeconds", 1)))
-            events = there()
-        watch(*events)(handler)
+        def to_come() -> Iterator[Json]:
+            with self._changed:
+                until = time.monotonic() + int(query.get("timeoutSeconds", 1))
+                while not there() and time.monotonic() < until and not handler.api.released.is_set():
+                    self._changed.wait(0.05)  # nobody tells that the server ends
+                events = there()
+            yield from events
+
+        stream(to_come())(handler)
 
     # ---- objects ----------------------------------------------------------------------------------------------------
     def _store(self, path: str, item: Json) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,19 @@ import pytest
 
 from bridge.plan.lease import Claim
 from bridge.plan.undo import record_of
+from bridge.session import noticing
 from bridge.session import upkeep as upkeep_module
 from bridge.session.inbox import Inbox, SessionOver
 from bridge.session.upkeep import Upkeep
 from bridge.wire.marks import SESSION_LABEL
+from tests.component.cluster.apiserver import status
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
 from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.session.noticing import Watches
     from bridge.session.swap import Swap
 
 UNDO = "bridge.internal/undo"
@@ -28,13 +32,22 @@ LONG_AGO = "2026-01-01T00:00:00.000000Z"
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.03)
+    for name in ("LOOK_EVERY", "RARELY", "TOGETHER"):
+        monkeypatch.setattr(upkeep_module, name, 0.03)
+    monkeypatch.setattr(noticing, "AGAIN_AFTER", 0.02)
+
+
+@pytest.fixture
+def _by_watching_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep_module, "RARELY", 3600.0)
 
 
 class Kept:
     """A swap, begun or taken, and what looks after it."""
 
-    def __init__(self, world: World, *, taken: bool = True, renews: bool = True, looks: bool = False) -> None:
+    def __init__(
+        self, world: World, *, taken: bool = True, renews: bool = True, looks: bool = False, stands_in: bool = True
+    ) -> None:
         self.world, self.told, self.inbox = world, Told(), Inbox()
         self.stand_ins: list[list[str]] = []
         self.others = 0
@@ -49,7 +62,7 @@ class Kept:
             renews=lambda: renews,
             over=lambda reason, *, again: self.inbox.put(SessionOver(reason, session=S, again=bool(again))),
             looks=lambda swap: swap.taken or looks,
-            stands_in=lambda: True,
+            stands_in=lambda: stands_in,
             stand_ins=self.stand_ins.append,
             other=self._is_other,
             narrator=self.told,
@@ -58,15 +71,16 @@ class Kept:
     def _is_other(self) -> None:
         self.others += 1
 
-    def until(self, condition: Callable[[], object]) -> None:
-        """Let it look until that is so."""
+    def until(self, condition: Callable[[], object], *further: Callable[[], object]) -> None:
+        """Let it look until that is so; ``further``: what is done then, and what is waited for next, in turn."""
 
         async def main() -> None:
             keeping = asyncio.ensure_future(self.upkeep.run(grace=30))
-            async with asyncio.timeout(10):
-                while not condition():  # bounded
-                    assert not keeping.done(), keeping
-                    await asyncio.sleep(0.005)
+            async with asyncio.timeout(20):
+                for number, each in enumerate((condition, *further)):
+                    while not each() and number % 2 == 0:  # bounded
+                        assert not keeping.done(), keeping
+                        await asyncio.sleep(0.005)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
@@ -95,8 +109,7 @@ def test_a_keeper_that_renews_it_is_left_to_it(world: World) -> None:
 
 
 def test_a_look_at_a_target_that_is_as_it_was_left_asks_for_it_and_its_services_alone(world: World) -> None:
-    kept = Kept(world, renews=False)
-    kept.upkeep._stands_in = lambda: False
+    kept = Kept(world, renews=False, stands_in=False)
     kept.until(kept.looks(3))
     assert set(world.kube.log) == {"GET services/web", "GET deployments/web"}
 
@@ -191,3 +204,94 @@ def test_services_of_a_target_that_is_claimed_only_are_left_as_they_are(world: W
     assert world.selected() is None
     assert kept.told.all == []
     assert kept.over() is None
+
+
+# ---- watches ---------------------------------------------------------------------------------------------------------
+def only_watching(world: World) -> Kept:
+    """One that looks because of what it watches alone."""
+    return Kept(world, renews=False, stands_in=False)
+
+
+def is_at_rest(kept: Kept) -> Callable[[], bool]:
+    """Whether all is watched, and it has not looked for some times as long as it waits without watches."""
+    seen, since = 0, time.monotonic()
+
+    def look() -> bool:
+        nonlocal seen, since
+        watches: Watches | None = kept.upkeep._watches
+        if watches is None or not watches.complete or len(kept.world.kube.log) != seen:
+            seen, since = len(kept.world.kube.log), time.monotonic()
+        return time.monotonic() - since > 0.3
+
+    return look
+
+
+@pytest.mark.usefixtures("_by_watching_alone")
+@pytest.mark.parametrize(
+    ("path", "change", "said"),
+    [
+        (WEB, {"spec": {"replicas": 4}}, "somebody scaled deployment/web to 4"),
+        (SERVICE, {"spec": {"selector": {SESSION_LABEL: None}}}, "somebody changed service/web"),
+    ],
+)
+def test_what_is_watched_is_looked_at_when_it_changes_and_not_else(
+    world: World, path: str, change: dict[str, object], said: str
+) -> None:
+    kept = only_watching(world)
+    kept.until(is_at_rest(kept), lambda: world.kube.change(path, change), lambda: kept.told.said("warn"))
+    assert said in kept.told.said("warn")[0]
+
+
+@pytest.mark.usefixtures("_by_watching_alone")
+@pytest.mark.parametrize("forbidden", ["WATCH services", "WATCH deployments"])
+def test_what_may_not_be_watched_is_looked_at_by_the_clock(world: World, forbidden: str) -> None:
+    world.kube.forbidden.add(forbidden)
+    kept = only_watching(world)
+    kept.until(kept.looks(5))
+    assert kept.told.all == []
+
+
+@pytest.mark.usefixtures("_by_watching_alone")
+def test_what_changes_while_the_api_server_is_away_is_noticed_when_it_is_back(world: World) -> None:
+    kept = only_watching(world)
+
+    def restart() -> None:
+        world.api.answers = [status(503, "ServiceUnavailable")]
+        world.kube.change(WEB, {"spec": {"replicas": 4}})  # wakes the watch that there is
+        world.api.server.drop_all()
+
+    def is_known_to_be_away() -> bool:
+        watches = kept.upkeep._watches
+        return watches is not None and not watches._standing
+
+    def be_back() -> None:
+        world.api.answers = [world.kube]
+
+    kept.until(is_at_rest(kept), restart, is_known_to_be_away, be_back, lambda: kept.told.said("warn"))
+
+
+@pytest.mark.usefixtures("_by_watching_alone")
+def test_another_network_is_watched_over_connections_of_its_own(world: World) -> None:
+    kept = only_watching(world)
+    before: list[object] = []
+
+    def move() -> None:
+        before.append(kept.upkeep._watches)
+        kept.upkeep.moved()
+
+    kept.until(is_at_rest(kept), move, is_at_rest(kept))
+    assert kept.upkeep._watches is None  # it has ended
+    looked = world.kube.log.count("GET deployments/web")
+    assert looked >= 2
+    assert before[0] is not None
+
+
+@pytest.mark.usefixtures("_by_watching_alone")
+def test_no_watch_outlives_it(world: World) -> None:
+    kept = only_watching(world)
+    kept.until(is_at_rest(kept))
+    until = time.monotonic() + 10
+    while any(thread.name.startswith("bridge-watch") for thread in threading.enumerate()):
+        assert time.monotonic() < until
+        threading.Event().wait(0.01)
+    assert time.monotonic() < until - 5  # not by the time limit of a watch
