@@ -35,7 +35,7 @@ from bridge.session.joined import Joined
 from bridge.session.leaving import Leaving
 from bridge.session.lifeline import Lifeline
 from bridge.session.local import Status, serving
-from bridge.session.reach import another_tie, reach
+from bridge.session.reach import another_connection, another_tie, reach
 from bridge.session.readiness import Readiness
 from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
@@ -330,6 +330,7 @@ class Action:
             is_ready=self._readiness.answer,
             on_guard=partial(self._guarding.said, swap.plan.session),
             inbound=partial(self._joined.inbound, ports=swap.plan.ports),
+            another=partial(another_connection, self._cluster, swap.plan, swap.keys),
         )
 
     # ---- the session is over, and begun anew ----------------------------------------------------------------------

@@ -96,7 +96,7 @@ class Lifeline:
     def _use(self, tie: Tie) -> None:
         self.state = "connected"
         self.tie = tie
-        self._line.use(tie.connection)
+        self._line.use(tie.lanes)
 
     async def _keep(self, tie: Tie) -> None:
         try:

@@ -86,6 +86,13 @@ async def another_tie(cluster: Cluster, plan: Plan, ends: Ends, *, not_to: str =
         return await tie(pod, endpoint, ends, within=AGAIN_WITHIN)
 
 
+async def another_connection(cluster: Cluster, plan: Plan, keys: SessionKeys, pod: str) -> Connection:
+    """Connect once more to the pod that the session is tied to. BridgeError says why it can't be done now."""
+    with cluster.anew(timeout=AGAIN_WITHIN) as fresh:
+        endpoint = await asyncio.to_thread(portforward_endpoint, fresh, pod, plan.internal.ssh)
+        return await connect(endpoint, keys, within=AGAIN_WITHIN)
+
+
 def _where_now(cluster: Cluster, plan: Plan, not_to: str) -> tuple[str, Endpoint]:
     proxy = ProxyPod(
         cluster, session=plan.session, replica_set=name_of(plan.proxy.replica_set), container=plan.container

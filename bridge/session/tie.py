@@ -3,6 +3,7 @@
     connection    SSH, on a stream through the API server
     keeper        its control connection: report, probes, heartbeats, the guard's word
     inbound       the pod's ports, listened on through this connection
+    lanes         this connection, and more of them where one is too little for what the process opens
 
 What outlives it (the process, the sandbox, the relays of outgoing connections) is in ``joined``.
 """
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.errors import TunnelError
 from bridge.tunnel.heartbeat import until_silent
 from bridge.tunnel.keeper import Keeper, NotThere, Refused, open_keeper
+from bridge.tunnel.lanes import Lanes
 from bridge.tunnel.ssh import Connection, connect
 
 if TYPE_CHECKING:
@@ -44,14 +47,17 @@ class Ends:
     is_ready: Callable[[], Awaitable[bool]]
     on_guard: Callable[[Guard], object]
     inbound: Callable[[Connection], Sequence[Inbound]]
+    another: Callable[[str], Awaitable[Connection]] | None = None
+    """Opens one more connection to the pod of this name; None: there is to be none."""
 
 
 class Tie:
     """See the module's docstring. On the event loop; made by ``tie``."""
 
-    def __init__(self, pod: str, connection: Connection, keeper: Keeper, inbound: Sequence[Inbound]) -> None:
+    def __init__(self, pod: str, lanes: Lanes, keeper: Keeper, inbound: Sequence[Inbound]) -> None:
         self.pod = pod
-        self.connection = connection
+        self.lanes = lanes
+        self.connection = lanes.first
         self.keeper = keeper
         self.inbound = inbound
 
@@ -81,11 +87,13 @@ class Tie:
                 await asyncio.gather(*(inbound.stop() for inbound in self.inbound))
         except TimeoutError:  # nobody is there to answer
             self.connection.abort()
+        self.lanes.abort()
         self.connection.close()
         await self.connection.closed
 
     def abort(self) -> None:
         """Drop it: there is nobody at its other end, or another has taken its place."""
+        self.lanes.abort()
         self.connection.abort()
 
     async def _told_to_end(self) -> Trouble:
@@ -94,10 +102,14 @@ class Tie:
 
     async def _silent(self) -> Trouble | None:
         try:
-            await until_silent(self.keeper, self.connection.measured)
+            await until_silent(self.keeper, self._answered)
         except TunnelError as error:
             return Trouble.of(error)
         return Trouble("the proxy pod does not answer any more", silent=True)
+
+    def _answered(self, round_trip: float) -> None:
+        self.connection.measured(round_trip)
+        self.lanes.look()
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,8 @@ async def finish(pod: str, connection: Connection, ends: Ends, *, within: float)
     except BaseException:
         connection.close()
         raise
-    return Tie(pod, connection, keeper, inbound)
+    lanes = Lanes(connection, partial(ends.another, pod) if ends.another else None)
+    return Tie(pod, lanes, keeper, inbound)
 
 
 async def _keeper(connection: Connection, ends: Ends) -> Keeper:

@@ -11,32 +11,37 @@ sleeps, so the first echo after it wakes has its full time.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bridge.tunnel.keeper import Keeper
+    from collections.abc import Awaitable, Callable
 
 EVERY = 2.0
 SILENT = 6.0
 
 
+class Answering(Protocol):
+    """The keeper; or, where that has its heartbeat already, sshd on one more connection."""
+
+    def ping(self) -> Awaitable[float]:
+        """Have it answer; return the seconds that it took. TunnelError when its connection is gone."""
+
+
 async def until_silent(
-    keeper: Keeper,
+    answering: Answering,
     answered: Callable[[float], object] = lambda _: None,
     *,
     every: float = EVERY,
     silent: float = SILENT,
 ) -> None:
-    """Return when the keeper has not answered for ``silent`` seconds. TunnelError when its connection ends.
+    """Return when it has not answered for ``silent`` seconds. TunnelError when its connection ends.
 
     ``answered`` gets the seconds of each round trip.
     """
     while True:
         try:
             async with asyncio.timeout(silent):
-                answered(await keeper.ping())
+                answered(await answering.ping())
         except TimeoutError:
             return
         await asyncio.sleep(every)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.tunnel.lanes import Lanes
     from bridge.tunnel.ssh import Connection, Statistics
 
 GAP = 30.0
@@ -57,7 +58,7 @@ class Line:
 
     def __init__(self, *, gap: float = GAP) -> None:
         self._gap = gap
-        self._connection: Connection | None = None
+        self._lanes: Lanes | None = None
         self._before = Totals()
         self._connections = 0
         self._closed = False
@@ -71,17 +72,17 @@ class Line:
         """Connect from the pod, in the shape of ``loop.create_connection``. OSError; TimeoutError after the gap."""
         deadline = time.monotonic() + self._gap
         while True:
-            connection = await self._standing(deadline)
+            lanes = await self._standing(deadline)
             try:
-                return await connection.create_connection(protocol_factory, host, port)
+                return await lanes.create_connection(protocol_factory, host, port)
             except ConnectionError:
-                if not connection.closed.done():
+                if not lanes.first.closed.done():
                     raise  # the pod's own answer
-                if self._connection is connection:
+                if self._lanes is lanes:
                     self.lose()
 
-    async def _standing(self, deadline: float) -> Connection:
-        while self._connection is None:
+    async def _standing(self, deadline: float) -> Lanes:
+        while self._lanes is None:
             left = deadline - time.monotonic()
             if self._closed or left <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, "the tunnel is down")
@@ -90,34 +91,34 @@ class Line:
                     await self._changed.wait()
             except TimeoutError:
                 continue
-        return self._connection
+        return self._lanes
 
     # -- for who keeps it ------------------------------------------------------------------------------------------
 
     @property
     def connection(self) -> Connection | None:
-        """The connection that stands, None while the line is down."""
-        return self._connection
+        """The connection that stands, the first of its lanes; None while the line is down."""
+        return self._lanes.first if self._lanes else None
 
     @property
     def totals(self) -> Totals:
         """What was done so far, over all connections."""
-        return self._before.plus(self._connection.statistics) if self._connection else self._before
+        return self._before.plus(self._lanes.statistics) if self._lanes else self._before
 
-    def use(self, connection: Connection) -> None:
-        """Go on over this one; what waited goes on."""
+    def use(self, lanes: Lanes) -> None:
+        """Go on over these; what waited goes on."""
         self.lose()
         self._connections += 1
         before = self._before
         self._before = Totals(**{**vars(before), "reconnects": self._connections - 1})
-        self._connection = connection
+        self._lanes = lanes
         self._wake()
 
     def lose(self) -> None:
         """Note that the connection is no more to be used; what comes now waits."""
-        if self._connection is not None:
-            self._before = self._before.plus(self._connection.statistics)
-            self._connection = None
+        if self._lanes is not None:
+            self._before = self._before.plus(self._lanes.statistics)
+            self._lanes = None
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -18,7 +18,7 @@ import io
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import paramiko
@@ -60,6 +60,21 @@ class Statistics:
     key_exchanges: int
     round_trip: float
     shortest_round_trip: float
+
+    def plus(self, other: Statistics) -> Statistics:
+        """Add what another connection does beside this one. Round trips are this one's."""
+        return replace(
+            self,
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+            channels=self.channels + other.channels,
+            channels_opened=self.channels_opened + other.channels_opened,
+            key_exchanges=self.key_exchanges + other.key_exchanges,
+        )
+
+    def ended(self) -> Statistics:
+        """What is left to count of a connection that is over: no channel is open."""
+        return replace(self, channels=0)
 
 
 class Connection:

@@ -57,34 +57,29 @@ class Options:
 # -- out and in --------------------------------------------------------------------------------------------------------
 def outbound(stage: Stage, options: Options, book: Book) -> None:
     """From the laptop to a pod."""
-    with opened(stage, list(options.ways)) as ways:
-        _over_links(stage, options, book, "outbound", {way.name: way.outbound for way in ways if way.outbound})
+    _over_links(stage, options, book, "outbound")
 
 
 def inbound(stage: Stage, options: Options, book: Book) -> None:
     """From a pod to the laptop, by the address of the pod that stands for it."""
-    with opened(stage, list(options.ways)) as ways:
-        _over_links(stage, options, book, "inbound", {way.name: way.inbound for way in ways if way.inbound})
+    _over_links(stage, options, book, "inbound")
 
 
-def _over_links(stage: Stage, options: Options, book: Book, part: str, ends: dict[str, End]) -> None:
+def _over_links(stage: Stage, options: Options, book: Book, part: str) -> None:
     link = Link(stage.settings)
     before = link.describe()
     if before != "plain":
         raise TaskError(f"the laptop's link is not plain ({before}): python -m tests.cluster link --restore")
-    now = "0"
     try:
         for name in options.links:
-            if name != now:
-                link.slow(**_SLOW[name])
-                now = name
-            # The floor does not lead over the laptop's link.
-            here = {way: end for way, end in ends.items() if way != FLOOR or not _SLOW[name]}
-            for measure in options.wanted(work.through(options.connections)):
-                _in_turn(options, book, (part, LINKS[name]), measure, here)
+            link.slow(**_SLOW[name])
+            # Opened on the link as it is: a TCP connection goes on believing the shortest round trip that it has seen.
+            with opened(stage, [way for way in options.ways if way != FLOOR or not _SLOW[name]]) as ways:
+                ends = {way.name: end for way in ways if (end := getattr(way, part))}
+                for measure in options.wanted(work.through(options.connections)):
+                    _in_turn(options, book, (part, LINKS[name]), measure, ends)
     finally:
-        if now != "0":
-            link.slow()
+        link.slow()
 
 
 def _in_turn(options: Options, book: Book, where: tuple[str, str], measure: Measure, ends: dict[str, End]) -> None:

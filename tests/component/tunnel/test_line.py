@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 import pytest
 
+from bridge.tunnel.lanes import Lanes
 from bridge.tunnel.line import Line
-from bridge.tunnel.ssh import connect
+from bridge.tunnel.ssh import Statistics, connect
 from tests.component.proxy import free_ports
 from tests.component.tunnel.talk import Collect, connected, echo, serving
 
@@ -39,7 +39,7 @@ def test_a_connection_goes_over_the_one_that_stands(run, sshd):
     async def main():
         async with connected(sshd) as (connection, _), serving(echo) as port:
             line = Line()
-            line.use(connection)
+            line.use(Lanes(connection))
             assert line.connection is connection
             assert await asked(line, port) == b"hello"
             assert line.totals.channels_opened == connection.statistics.channels_opened
@@ -54,7 +54,7 @@ def test_while_the_line_is_down_a_connection_waits_for_the_next(run, sshd):
             asking = [asyncio.ensure_future(asked(line, port, b"%d" % number)) for number in range(20)]
             await asyncio.wait(asking, timeout=0.05)
             assert not any(each.done() for each in asking)
-            line.use(connection)
+            line.use(Lanes(connection))
             async with asyncio.timeout(5):
                 assert await asyncio.gather(*asking) == [b"%d" % number for number in range(20)]
 
@@ -78,7 +78,7 @@ def test_a_gap_is_counted_from_the_beginning_however_often_the_line_comes_and_go
             connection.abort()
             await connection.closed
             for _ in range(3):  # each lets it try, in vain
-                line.use(connection)
+                line.use(Lanes(connection))
                 await asyncio.wait([asking], timeout=0.02)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asking, 5)
@@ -90,7 +90,7 @@ def test_what_is_being_opened_when_the_connection_is_lost_is_opened_again_on_the
     async def main():
         async with serving(echo) as port, connected(sshd) as (first, server):
             line = Line()
-            line.use(first)
+            line.use(Lanes(first))
             server.silent = True  # nothing arrives at sshd any more: the openings stay open
             asking = [asyncio.ensure_future(asked(line, port)) for _ in range(3)]
             await asyncio.wait(asking, timeout=0.05)
@@ -101,7 +101,7 @@ def test_what_is_being_opened_when_the_connection_is_lost_is_opened_again_on_the
             assert line.connection is None
             assert not any(each.done() for each in asking)
             async with another(sshd, server) as second, asyncio.timeout(5):
-                line.use(second)
+                line.use(Lanes(second))
                 assert await asyncio.gather(*asking) == [b"hello"] * 3
 
     run(main())
@@ -111,13 +111,13 @@ def test_a_loss_that_is_noticed_late_does_not_take_the_next_connection_along(run
     async def main():
         async with serving(echo) as port, connected(sshd) as (first, server):
             line = Line()
-            line.use(first)
+            line.use(Lanes(first))
             server.silent = True
             asking = asyncio.ensure_future(asked(line, port))
             await asyncio.wait([asking], timeout=0.05)
             server.silent = False
             async with another(sshd, server) as second:
-                line.use(second)  # before anybody has noticed that the first one is gone
+                line.use(Lanes(second))  # before anybody has noticed that the first one is gone
                 first.abort()
                 assert await asyncio.wait_for(asking, 5) == b"hello"
                 assert line.connection is second
@@ -129,7 +129,7 @@ def test_the_pods_own_refusal_is_passed_on_at_once(run, sshd):
     async def main():
         async with connected(sshd) as (connection, _):
             line = Line()
-            line.use(connection)
+            line.use(Lanes(connection))
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.wait_for(line.create_connection(asyncio.Protocol, "127.0.0.1", free_ports(1)[0]), 5)
             assert line.connection is connection
@@ -165,10 +165,10 @@ def test_totals_add_up_over_real_connections(run, sshd):
     async def main():
         async with serving(echo) as port, connected(sshd) as (first, server):
             line = Line()
-            line.use(first)
+            line.use(Lanes(first))
             await asked(line, port)
             async with another(sshd, server) as second:
-                line.use(second)
+                line.use(Lanes(second))
                 first.close()
                 await first.closed
                 await asked(line, port)
@@ -180,34 +180,25 @@ def test_totals_add_up_over_real_connections(run, sshd):
     run(main())
 
 
-@dataclass(frozen=True)
-class Done:
-    bytes_in: int = 0
-    bytes_out: int = 0
-    channels: int = 0
-    channels_opened: int = 0
-    round_trip: float = 0.0
-
-
 class Counted:
     """A connection, as far as the totals look at it."""
 
     def __init__(self, **done):
-        self.statistics = Done(**done)
+        self.statistics = Statistics(key_exchanges=1, shortest_round_trip=0.0, **done)
 
 
 def test_totals_are_sums_but_for_what_is_of_the_moment(run):
     async def main():
         line = Line()
         assert line.totals.reconnects == 0
-        line.use(Counted(bytes_in=1, bytes_out=10, channels=3, channels_opened=5, round_trip=0.5))
+        line.use(Lanes(Counted(bytes_in=1, bytes_out=10, channels=3, channels_opened=5, round_trip=0.5)))
         assert (line.totals.reconnects, line.totals.round_trip) == (0, 0.5)
         line.lose()
         line.lose()  # once more counts nothing twice
         down = line.totals
         assert (down.bytes_in, down.bytes_out, down.channels_opened) == (1, 10, 5)
-        line.use(Counted(bytes_in=2, bytes_out=20, channels=1, channels_opened=7, round_trip=0.25))
-        line.use(Counted(bytes_in=4, bytes_out=40, channels=2, channels_opened=1, round_trip=0.125))
+        line.use(Lanes(Counted(bytes_in=2, bytes_out=20, channels=1, channels_opened=7, round_trip=0.25)))
+        line.use(Lanes(Counted(bytes_in=4, bytes_out=40, channels=2, channels_opened=1, round_trip=0.125)))
         total = line.totals
         assert (total.bytes_in, total.bytes_out, total.channels_opened) == (7, 70, 13)
         assert (total.channels, total.round_trip, total.reconnects) == (2, 0.125, 2)

@@ -17,7 +17,9 @@ from bridge.errors import ClusterError, TunnelError
 from bridge.session.lifeline import Lifeline, Over
 from bridge.session.tie import Trouble
 from bridge.tunnel.keeper import Refused
+from bridge.tunnel.lanes import Lanes
 from bridge.tunnel.line import Line
+from bridge.tunnel.ssh import Statistics
 from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
@@ -31,9 +33,15 @@ ENDING = Trouble("told to end", goes_on=True)
 class FakeConnection:
     """As much of a connection as the line looks at without using it."""
 
-    class statistics:  # noqa: N801
-        bytes_in = bytes_out = channels = channels_opened = 0
-        round_trip = 0.0
+    statistics = Statistics(
+        bytes_in=0,
+        bytes_out=0,
+        channels=0,
+        channels_opened=0,
+        key_exchanges=0,
+        round_trip=0.0,
+        shortest_round_trip=0.0,
+    )
 
 
 class FakeTie:
@@ -42,6 +50,7 @@ class FakeTie:
     def __init__(self, pod: str = "p1") -> None:
         self.pod = pod
         self.connection = FakeConnection()
+        self.lanes = Lanes(self.connection)
         self.keeper = self
         self.open = True
         self.troubles: asyncio.Queue[Trouble | Exception | None] = asyncio.Queue()
