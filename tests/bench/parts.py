@@ -186,8 +186,8 @@ def _idle(stage: Stage, options: Options, book: Book, way: Way) -> None:
 
 # -- a long time -------------------------------------------------------------------------------------------------------
 HELD = "connections held"
-SETTLED = 5
-"""Seconds in which both ends hear of it that a connection is closed."""
+SETTLED = 10
+"""Seconds in which a way has begun all that it does beside connections, or has heard that they are closed."""
 
 
 def soak(stage: Stage, options: Options, book: Book) -> None:
@@ -197,6 +197,7 @@ def soak(stage: Stage, options: Options, book: Book) -> None:
     """
     half = max(options.connections) // 2
     with opened(stage, [way for way in options.ways if way != FLOOR]) as ways:
+        threading.Event().wait(SETTLED)
         seen = {"before": _all_used(ways)}
         for direction in ("outbound", "inbound"):
             for way in ways:
