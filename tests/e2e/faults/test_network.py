@@ -11,6 +11,8 @@ from tests.cluster import components
 from tests.cluster.link import Link
 from tests.e2e.faults.conftest import Stage, Watch
 from tests.e2e.faults.guarantees import FULL, Guarantees, tries
+from tests.e2e.running import bridge
+from tests.e2e.workloads import deployment, manifest, service
 
 if TYPE_CHECKING:
     from tests.cluster.settings import Settings
@@ -102,3 +104,25 @@ def test_a_control_plane_that_restarts_costs_no_session(
             session.end()
         watch.count()
         stage.assert_restored()
+
+
+def test_copies_over_a_long_link_get_one_more_connection_to_the_pod(stage: Stage, settings: Settings) -> None:
+    port = {"name": "http", "containerPort": 7000}
+    echo = deployment("echo", container={"ports": [port], "env": [{"name": "ECHO_PORT", "value": "7000"}]})
+    del echo["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    stage.kubectl.apply(manifest(echo, service("echo", port=7000)))
+    stage.kubectl.rollout("deployment/echo")
+    link = Link(settings)
+    link.slow(delay=40)
+    try:
+        with bridge(
+            stage.laptop, stage.namespace, "--verbose", "python", "tests/e2e/apps/copy.py", "echo", "7000"
+        ) as copy:
+            copy.err.wait_for("2 connections to the pod", 40)
+            answered = copy.out.text.count("echoed hello")
+            for more in range(1, 9):
+                copy.out.wait_for("echoed hello\n" * (answered + more), 20)
+            copy.end()
+            assert "Traceback" not in copy.err.text
+    finally:
+        link.slow()
