@@ -116,7 +116,7 @@ def test_copies_over_a_long_link_get_one_more_connection_to_the_pod(stage: Stage
     link.slow(delay=40)
     try:
         with bridge(
-            stage.laptop, stage.namespace, "--verbose", "python", "tests/e2e/apps/copy.py", "echo", "7000"
+            stage.laptop, stage.namespace, "--verbose", "python", "tests/e2e/apps/storm_of_bytes.py", "echo", "7000"
         ) as copy:
             copy.err.wait_for("2 connections to the pod", 40)
             answered = copy.out.text.count("echoed hello")
