@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--ways", nargs="+", default=list(OWN), metavar="WAY", help=", ".join([*OWN, "module:function"]))
     top.add_argument("--links", nargs="+", choices=LINKS, default=list(LINKS), metavar="LINK", help=", ".join(LINKS))
     top.add_argument("--connections", nargs="+", type=int, default=[1, 50, 400, 2000], metavar="N")
-    top.add_argument("--figure", default="", metavar="WORD", help="outbound, inbound, dns: those named so")
+    top.add_argument("--figure", nargs="+", default=[], metavar="WORD", help="outbound, inbound, dns: those named so")
     top.add_argument("--rounds", type=int, default=5, metavar="N")
     top.add_argument("--seconds", type=float, default=2, metavar="S", help="of one task")
     top.add_argument("--idle", type=float, default=60, metavar="S", help="how long nothing is done")
@@ -91,7 +91,7 @@ def measure(asked: argparse.Namespace) -> Book:
         seconds=asked.seconds,
         idle=asked.idle,
         soak=asked.soak,
-        figure=asked.figure,
+        figure=" ".join(asked.figure),
     )
     book = Book(date=f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}", version=version())
     with access.cluster(None, lambda text: print(text, file=sys.stderr)) as cluster, staged(cluster) as stage:
