@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import BridgeError
@@ -55,7 +56,9 @@ class Lanes:
     ) -> tuple[asyncio.Transport, P]:
         """Connect from the pod over the lane that has the least to do. OSError of the kind that connect() has."""
         while True:
-            lane = min((lane for lane in self._lanes if not lane.is_lost), key=_rate, default=self._lanes[0])
+            lane = min(
+                (lane for lane in self._lanes if not lane.is_lost), key=attrgetter("rate"), default=self._lanes[0]
+            )
             lane.rate += ONE_MORE
             try:
                 return await lane.connection.create_connection(protocol_factory, host, port)
@@ -134,7 +137,3 @@ class _Lane:
 def _carried_by(connection: Connection) -> int:
     statistics = connection.statistics
     return statistics.bytes_in + statistics.bytes_out
-
-
-def _rate(lane: _Lane) -> float:
-    return lane.rate

@@ -26,21 +26,22 @@ def little_is_much(monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def opened(sshd, server, first):
-    """Lanes from this connection on, and the list of those that were opened besides."""
+async def opened(sshd):
+    """Lanes; those that were opened besides the first; the port of an echo server; the API server."""
     more = []
+    async with serving(echo) as port, connected(sshd) as (first, server):
 
-    async def another():
-        more.append(await connect(server.endpoint, sshd.keys, user=sshd.user))
-        return more[-1]
+        async def another():
+            more.append(await connect(server.endpoint, sshd.keys, user=sshd.user))
+            return more[-1]
 
-    lanes = Lanes(first, another)
-    try:
-        yield lanes, more
-    finally:
-        lanes.abort()
-        for each in more:
-            await each.closed
+        lanes = Lanes(first, another)
+        try:
+            yield lanes, more, port, server
+        finally:
+            lanes.abort()
+            for each in more:
+                await each.closed
 
 
 async def asked(lanes: Lanes, port: int, text: bytes = b"hello") -> Collect:
@@ -71,17 +72,13 @@ async def one_more(lanes: Lanes, more: list, port: int) -> None:
 
 def test_a_lane_that_is_full_gets_another_beside_it_and_new_connections_are_spread(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             lanes.look()
             await one_more(lanes, more, port)
-            before = [each.statistics.channels for each in (first, *more)]
+            before = [each.statistics.channels for each in (lanes.first, *more)]
             for _ in range(8):
                 await asked(lanes, port)
-            now = [each.statistics.channels for each in (first, *more)]
+            now = [each.statistics.channels for each in (lanes.first, *more)]
             assert [b - a for a, b in zip(before, now, strict=True)] == [4, 4]
 
     run(main())
@@ -91,11 +88,7 @@ def test_lanes_that_carry_little_stay_alone(run, sshd, monkeypatch):
     monkeypatch.setattr(module, "FULL", module.MIB)
 
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             await asked(lanes, port, BULK)
             lanes.look()
             await asked(lanes, port)
@@ -106,14 +99,10 @@ def test_lanes_that_carry_little_stay_alone(run, sshd, monkeypatch):
 
 def test_there_are_no_more_lanes_than_are_allowed(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             for _ in range(module.MOST - 1):
                 await one_more(lanes, more, port)
-            for each in (first, *more):
+            for each in (lanes.first, *more):
                 await asked(Lanes(each), port, BULK)
             lanes.look()
             await asked(lanes, port)
@@ -124,13 +113,9 @@ def test_there_are_no_more_lanes_than_are_allowed(run, sshd):
 
 def test_a_new_connection_goes_where_least_is_carried(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             await one_more(lanes, more, port)
-            await asked(Lanes(first), port, BULK)
+            await asked(Lanes(lanes.first), port, BULK)
             lanes._another = None  # this look is to open nothing
             lanes.look()
             before = more[0].statistics.channels
@@ -142,11 +127,7 @@ def test_a_new_connection_goes_where_least_is_carried(run, sshd):
 
 def test_a_lane_that_is_lost_takes_its_connections_along_and_no_others(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             await one_more(lanes, more, port)
             ends = [await asked(lanes, port) for _ in range(4)]
             more[0].abort()
@@ -154,18 +135,16 @@ def test_a_lane_that_is_lost_takes_its_connections_along_and_no_others(run, sshd
             await until(lambda: sum(end.lost.done() for end in ends) == 2)
             for _ in range(4):
                 await asked(lanes, port)
-            assert lanes.statistics.channels_opened == sum(each.statistics.channels_opened for each in (first, *more))
+            assert lanes.statistics.channels_opened == sum(
+                each.statistics.channels_opened for each in (lanes.first, *more)
+            )
 
     run(main())
 
 
 def test_what_was_being_opened_on_a_lane_that_is_lost_is_opened_on_another(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             await one_more(lanes, more, port)
             opening = [asyncio.ensure_future(asked(lanes, port)) for _ in range(4)]
             await asyncio.sleep(0)  # each has asked sshd by now, and nothing was read since
@@ -177,11 +156,7 @@ def test_what_was_being_opened_on_a_lane_that_is_lost_is_opened_on_another(run, 
 
 def test_the_pods_own_refusal_is_passed_on_from_every_lane(run, sshd):
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, _):
             await one_more(lanes, more, port)
             (closed,) = free_ports(1)
             for _ in range(2):
@@ -195,16 +170,12 @@ def test_a_lane_that_falls_silent_is_dropped(run, sshd, monkeypatch):
     monkeypatch.setattr(module, "until_silent", partial(until_silent, every=0.01, silent=0.2))
 
     async def main():
-        async with (
-            serving(echo) as port,
-            connected(sshd) as (first, server),
-            opened(sshd, server, first) as (lanes, more),
-        ):
+        async with opened(sshd) as (lanes, more, port, server):
             await one_more(lanes, more, port)
             server.silent = True
             await more[0].closed
             server.silent = False
-            await until(lambda: lanes.statistics.channels == first.statistics.channels)
+            await until(lambda: lanes.statistics.channels == lanes.first.statistics.channels)
             await asked(lanes, port)
 
     run(main())

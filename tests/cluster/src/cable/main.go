@@ -46,7 +46,8 @@ type frame struct {
 	data []byte
 }
 
-// tapIn makes a TAP device in the namespace, with frames as a whole or as packets. A descriptor stays with its device, whichever namespace reads it.
+// tapIn makes a TAP device in the namespace, for frames as a whole or for packets. A descriptor stays with its device,
+// whichever namespace reads it.
 func tapIn(namespace, name string, whole bool) (*os.File, error) {
 	// The thread stays locked, and so ends with this goroutine: it must not run others in that namespace.
 	type result struct {
