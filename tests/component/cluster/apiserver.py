@@ -104,7 +104,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        content = self.rfile.read(length)
+        if len(content) < length:
+            raise ConnectionResetError("the client went away in the middle of its request")
+        body = json.loads(content) if content else None
         self.seen = Seen(self.command, self.path, dict(self.headers.items()), body, _peer(self.connection))
         self.api.seen.append(self.seen)
         self.api.next()(self)
