@@ -353,6 +353,8 @@ class Connection:
         """Note what a round trip to the pod has just taken (s), whoever has measured it."""
         self._round_trip = seconds
         self._pace.measured(seconds)
+        if self._stream is not None:
+            self._stream.keep_on_the_way(self._pace.wanted)
         self.shortest_round_trip = min(self.shortest_round_trip or seconds, seconds)
 
     # -- the end ---------------------------------------------------------------------------------------------------

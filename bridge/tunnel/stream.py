@@ -67,6 +67,9 @@ class Stream(Protocol):
     def send(self, frame: bytearray) -> None:
         """Send what follows the headroom; takes the buffer over."""
 
+    def keep_on_the_way(self, size: int) -> None:
+        """Take ``size`` for the bytes that are to be on the way at once; to be called again when that changes."""
+
     def close(self) -> None:
         """Close after what was sent."""
 
@@ -97,6 +100,11 @@ class PortForward(WSListener):
             begin = self._subprotocol.wrap(frame, self.headroom)
             self._transport.send_reuse_external_bytearray(WSMsgType.BINARY, frame, begin)
 
+    def keep_on_the_way(self, size: int) -> None:
+        """Have the kernel queue what suits that."""
+        if self._transport is not None:
+            sockets.keep_kernel_queue_short(self._transport.underlying_transport, size)
+
     def close(self) -> None:
         """Say goodbye, and close after what was sent."""
         self._closing = True
@@ -115,6 +123,7 @@ class PortForward(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
+        sockets.send_at_once(transport.underlying_transport)
         sockets.keep_kernel_queue_short(transport.underlying_transport)
         chosen = transport.response.headers.get("Sec-WebSocket-Protocol", "")
         self._subprotocol = SUBPROTOCOLS.get(chosen, V4)(self._port)

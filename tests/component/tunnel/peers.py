@@ -254,7 +254,11 @@ class DirectStream(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
+        sockets.send_at_once(transport)
         sockets.keep_kernel_queue_short(transport)
+
+    def keep_on_the_way(self, size: int) -> None:
+        sockets.keep_kernel_queue_short(self.transport, size)
 
     def data_received(self, data: bytes) -> None:
         self.receiver.stream_received(memoryview(data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import socket
 import ssl
 import subprocess
 
@@ -137,5 +138,21 @@ def test_the_server_is_verified_under_the_name_that_the_kubeconfig_says(run, ssh
                 transport, protocol = await connection.create_connection(Collect, "127.0.0.1", port)
                 transport.write(bytes(3_000_000))
                 assert await protocol.wait_for(3_000_000) == bytes(3_000_000)
+
+    run(main())
+
+
+def test_the_kernel_may_queue_an_eighth_of_what_is_to_be_on_the_way(run):
+    async def main():
+        async with serving(echo) as port, port_forward(port) as server:
+            stream = await open_stream(server.endpoint, Nobody())
+            sock = stream._transport.underlying_transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for size, queued in [(None, 128), (768, 128), (2048, 256), (4096, 512), (65536, 512), (0, 128)]:
+                if size is not None:
+                    stream.keep_on_the_way(size * 1024)
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == queued * 1024
+            stream.abort()
+            stream.keep_on_the_way(0)
 
     run(main())
