@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.cluster.laptop import Laptop
 from tests.cluster.recipes import BENCHER
-from tests.e2e.workloads import deployment, manifest, service
+from tests.e2e.workloads import RESOURCES, deployment, manifest, service
 
 from . import agents
 
@@ -95,7 +95,7 @@ def staged(cluster: Cluster) -> Iterator[Stage]:
     try:
         kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
         kubectl.apply(manifest(*_account(namespace), _flow_schema(namespace), deployment(), service()))
-        kubectl.apply(manifest(_pod("target"), _pod("client")))
+        kubectl.apply(manifest(pod("target"), pod("client")))
         kubectl("wait", "--for=condition=Ready", "pod/target", "pod/client", "--timeout=60s")
         kubectl.rollout("deployment/web")
         target = str(kubectl.json("get", "pod", "target")["status"]["podIP"])
@@ -106,8 +106,9 @@ def staged(cluster: Cluster) -> Iterator[Stage]:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
-def _pod(name: str) -> dict[str, Any]:
-    container = {"name": "bencher", "image": BENCHER, "args": ["serve", str(PORT)]}
+def pod(name: str) -> dict[str, Any]:
+    """A pod that asks for what each of the others asks for: the kernel shares the processor among them by that."""
+    container = {"name": "bencher", "image": BENCHER, "args": ["serve", str(PORT)], "resources": RESOURCES}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

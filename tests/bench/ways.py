@@ -24,6 +24,7 @@ import psutil
 from bridge import __version__
 from bridge.tunnel.keys import SessionKeys, make_session_keys
 from tests.e2e.running import PROGRAM
+from tests.e2e.workloads import RESOURCES
 
 from . import agents, meter
 from .agents import TaskError
@@ -142,7 +143,7 @@ def ssh(stage: Stage) -> Iterator[Way]:
 @contextmanager
 def _sshd(stage: Stage, keys: SessionKeys) -> Iterator[tuple[str, str]]:
     """A pod with nothing but sshd: its id and address."""
-    stage.kubectl.apply(_sshd_settings(keys), _sshd_pod())
+    stage.kubectl.apply(_sshd_settings(keys), sshd_pod())
     try:
         stage.kubectl("wait", "--for=condition=Ready", "pod/sshd", "--timeout=60s")
         pod = stage.kubectl.json("get", "pod", "sshd")
@@ -175,7 +176,7 @@ def _sshd_settings(keys: SessionKeys) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sshd"}, "stringData": files}
 
 
-def _sshd_pod() -> dict[str, Any]:
+def sshd_pod() -> dict[str, Any]:
     """The proxy image, because it has an sshd that needs no root; without anything else of ours."""
     wrapper = {
         "LD_PRELOAD": "libnss_wrapper.so",
@@ -186,6 +187,7 @@ def _sshd_pod() -> dict[str, Any]:
         "name": "sshd",
         "image": PROXY_IMAGE,
         "imagePullPolicy": "IfNotPresent",
+        "resources": RESOURCES,
         "command": ["/usr/sbin/sshd", "-D", "-e", "-f", "/settings/sshd_config"],
         "env": [{"name": name, "value": value} for name, value in wrapper.items()],
         "readinessProbe": {"tcpSocket": {"port": SSHD_PORT}, "periodSeconds": 1},
