@@ -48,13 +48,6 @@ def allow_many_descriptors() -> int:
     return soft
 
 
-def send_at_once(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel send at once what it has."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 def keep_kernel_queue_short(transport: asyncio.BaseTransport, on_the_way: int = 0) -> None:
     """Have the kernel say early that a connection is full.
 

@@ -350,7 +350,7 @@ class Connection:
         log.debug("sshd: %s", self._note)
 
     def measured(self, seconds: float) -> None:
-        """Note what a round trip to the pod has just taken (s), whoever has measured it."""
+        """Note what a round trip to the pod has just taken (s), whoever has measured it; have the stream suit it."""
         self._round_trip = seconds
         self._pace.measured(seconds)
         if self._stream is not None:

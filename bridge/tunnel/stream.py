@@ -121,9 +121,8 @@ class PortForward(WSListener):
     # -- WSListener ------------------------------------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Begin."""
+        """Begin. picows has set TCP_NODELAY."""
         self._transport = transport
-        sockets.send_at_once(transport.underlying_transport)
         sockets.keep_kernel_queue_short(transport.underlying_transport)
         chosen = transport.response.headers.get("Sec-WebSocket-Protocol", "")
         self._subprotocol = SUBPROTOCOLS.get(chosen, V4)(self._port)

@@ -8,8 +8,7 @@ from typing import Any
 IMAGE = "bridge.local/web:1"
 
 RESOURCES = {"requests": {"cpu": "10m", "memory": "16Mi"}}
-"""What a container asks for. What asks for nothing comes last: of a full processor it gets a
-twentieth of what all that ask get."""
+"""What a container asks for. One that asks for nothing gets next to nothing of a processor that others want, too."""
 
 
 def deployment(

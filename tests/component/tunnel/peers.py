@@ -254,7 +254,6 @@ class DirectStream(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
-        sockets.send_at_once(transport)
         sockets.keep_kernel_queue_short(transport)
 
     def keep_on_the_way(self, size: int) -> None:
