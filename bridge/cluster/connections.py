@@ -26,6 +26,9 @@ FAILURES = (http.HTTPError, OSError)
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 _NOT_YET, _EXPIRED = 9, 10
 _OTHER_NAME = {62, 64}
+_GARBLED = ("DECODE_ERROR", "BAD_RECORD_MAC", "UNEXPECTED_MESSAGE", "DECRYPT_ERROR", "INTERNAL_ERROR")
+"""In the names of alerts (RFC 8446, 6.2), and of OpenSSL's own complaints, by which nobody refuses anything: what came
+was not what was sent, or a peer is in trouble."""
 
 
 def unreachable(error: BaseException, access: Access, timeout: float) -> Unreachable:
@@ -42,7 +45,9 @@ def never_sent(error: BaseException) -> bool:
 def stays(error: BaseException) -> bool:
     """Tell a failure that trying again does not mend: the TLS handshake was understood, and refused."""
     refusals = [cause for cause in _chain(error) if isinstance(cause, ssl.SSLError)]
-    return bool(refusals) and not isinstance(refusals[0], ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if not refusals or isinstance(refusals[0], ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return False
+    return not _is_garbled(refusals[0])
 
 
 def _explain(error: BaseException, access: Access, timeout: float) -> tuple[str, str]:
@@ -55,7 +60,7 @@ def _explain(error: BaseException, access: Access, timeout: float) -> tuple[str,
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return "the connection was cut", "Try again: the API server, or a proxy on the way, may be restarting."
         if isinstance(cause, ssl.SSLError):
-            return _tls(cause)
+            return _tls(cause, access)
     if any(isinstance(cause, http.NameResolutionError | socket.gaierror) for cause in causes):
         return "its name is not known here (DNS)", "Is the VPN up? Is it the right --context?"
     return _of_socket(causes, timeout)
@@ -91,7 +96,15 @@ def _last(causes: list[BaseException]) -> str:
     return text.rstrip(".")
 
 
-def _tls(error: ssl.SSLError) -> tuple[str, str]:
+def _is_garbled(error: ssl.SSLError) -> bool:
+    return any(name in _reason(error) for name in _GARBLED)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return str(getattr(error, "reason", None) or error)  # one that Python itself has raised has none
+
+
+def _tls(error: ssl.SSLError, access: Access) -> tuple[str, str]:
     code = getattr(error, "verify_code", None)
     if code in _UNKNOWN_AUTHORITY:
         return "its TLS certificate is of an unknown authority", (
@@ -106,11 +119,26 @@ def _tls(error: ssl.SSLError) -> tuple[str, str]:
         return f"its TLS certificate is for another name ({getattr(error, 'verify_message', '')})", (
             "Use a name that the certificate has, or set tls-server-name in the kubeconfig's cluster."
         )
-    reason = str(error.reason or error)
+    return _handshake(error, access)
+
+
+def _handshake(error: ssl.SSLError, access: Access) -> tuple[str, str]:
+    reason = _reason(error)
+    said = reason.lower().replace("_", " ")
     if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason:
         return "it does not speak TLS", "Is the port right? Is the server's address http:// instead?"
-    if "CERTIFICATE_REQUIRED" in reason or "ALERT" in reason:
-        return f"it ended the TLS handshake ({reason.lower().replace('_', ' ')})", (
-            "It does not take this client certificate: get a new kubeconfig."
-        )
-    return f"TLS failed ({reason})", "Try `kubectl version` with the same kubeconfig."
+    if _is_garbled(error):
+        return f"TLS failed ({said})", "Try again: the API server, or a proxy on the way, is in trouble."
+    if "ALERT" not in reason:
+        return f"TLS failed ({said})", "Try `kubectl version` with the same kubeconfig."
+    if _has_certificate(access):
+        hint = "It does not take this client certificate: get a new kubeconfig."
+    elif "CERTIFICATE" in reason:
+        hint = "It asks for a client certificate, and the kubeconfig has none: get a new kubeconfig."
+    else:
+        hint = "Try `kubectl version` with the same kubeconfig."
+    return f"it ended the TLS handshake ({said})", hint
+
+
+def _has_certificate(access: Access) -> bool:
+    return any(key.startswith("client-certificate") or key == "exec" for key in access.user)

@@ -131,6 +131,8 @@ class ApiServer:
     tls: bool = True
     asks: bool = True  # for a client certificate
     answers: list[Any] = field(default_factory=list)
+    alerts: list[int] = field(default_factory=list)
+    """What the first connections get instead of a TLS handshake: an alert's number (RFC 8446, 6)."""
     seen: list[Seen] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     """What an answer has raised: a fault of the test, which fails it when the server ends."""
@@ -141,6 +143,7 @@ class ApiServer:
         self._turn = threading.Lock()
         self.server = _Server(("127.0.0.1", 0), handler)
         self.server.faults = self.faults
+        self.server.alerts = self.alerts
         self.server.tls = self._context() if self.tls else None
         self.port = self.server.server_address[1]
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))  # noqa: TID251  # a peer
@@ -205,6 +208,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = True
     tls: ssl.SSLContext | None = None
     faults: list[Exception]
+    alerts: list[int]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -213,6 +217,10 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands in the connection's own thread; who does not succeed is dropped."""
         try:
+            if self.alerts:
+                request.recv(65536)
+                request.sendall(bytes((21, 3, 3, 0, 2, 2, self.alerts.pop(0))))  # a record with a fatal alert
+                return
             wrapped = self.tls.wrap_socket(request, server_side=True) if self.tls else request
         except OSError:
             return

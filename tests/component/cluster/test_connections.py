@@ -71,6 +71,30 @@ def test_a_port_that_does_not_speak_tls(own: Certificate, authority: Certificate
         assert "it does not speak TLS" in said(path).message
 
 
+@pytest.mark.parametrize("alert", [10, 50, 80], ids=["unexpected_message", "decode_error", "internal_error"])
+def test_a_handshake_that_is_garbled_is_tried_again(api: ApiServer, tmp_path: Path, alert: int) -> None:
+    api.alerts += [alert, alert]
+    api.answers = [reply({"ok": 1})]
+    with connect(kubeconfig=api.kubeconfig(tmp_path)) as client:
+        assert client.get(VERSION) == {"ok": 1}
+
+
+def test_a_handshake_that_is_garbled_each_time_is_no_matter_of_certificates(api: ApiServer, tmp_path: Path) -> None:
+    api.alerts += [50] * 20
+    error = said(api.kubeconfig(tmp_path), within=10)
+    assert "TLS failed (tlsv1 alert decode error)" in error.message
+    assert "Try again" in error.hint
+    assert len(api.alerts) == 20 - 4
+
+
+def test_a_handshake_that_is_refused_is_not_tried_again(api: ApiServer, tmp_path: Path) -> None:
+    api.alerts += [116] * 20  # certificate_required
+    error = said(api.kubeconfig(tmp_path))
+    assert "it ended the TLS handshake (" in error.message
+    assert "the kubeconfig has none" in error.hint
+    assert len(api.alerts) == 20 - 1
+
+
 def test_a_server_without_tls(own: Certificate, authority: Certificate, tmp_path: Path) -> None:
     plain = ApiServer(own, authority, tls=False, answers=[reply({"ok": 1})])
     with plain as api, connect(kubeconfig=api.kubeconfig(tmp_path)) as client:
