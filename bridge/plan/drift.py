@@ -5,7 +5,8 @@ seen                                     means
 the target is gone                       nothing to put back; the session goes on
 its record is gone, or another's         the session is over: restored, or the target was taken
 the target is another one                it was made anew: so is the session
-its record is gone, but not its Lease    somebody rolled it back, which replaces annotations: it is written again
+its record is gone, but not its Lease    where the replicas are as they were left: somebody rolled it back, which
+                                         replaces annotations, and it is written again; else it is being restored
 other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
                                          do their work; they get traffic only of Services that are not narrowed
 a Service selects without the session    somebody applied it anew: it is narrowed again
@@ -63,7 +64,7 @@ def drift(
     current = record_of(workload)
     if current is None and workload["metadata"]["uid"] != record.uid:
         return Drift(over=f"{record.target} was deleted and made anew", again=True)
-    if current is None and claimed:
+    if current is None and claimed and (record.left is None or replicas_of(workload) == record.left):
         return Drift(notes=(f"somebody took the undo record off {record.target}: it is there again",), lost=True)
     if current is None:
         return Drift(over=f"{record.target} was restored")

@@ -2,8 +2,8 @@
 
 armed                     said once: from now on the keeper restores after the grace time
 unarmed                   said, with the reason: the watchdog on this laptop is all there is
-restoring, restored       the session is over: the laptop was silent for too long
-taken                     the session is over: another one has the target
+restoring, restored       the session is over: the laptop was silent for too long; it is begun anew
+taken                     the session is over for good: another one has the target
 """
 
 from __future__ import annotations
@@ -52,4 +52,5 @@ class Guarding:
                     f"protection: watchdog only ({guard.reason}): if this laptop is gone, run `bridge restore`"
                 )
             case _:
-                self._inbox.put(SessionOver(guard.reason or guard.state.value, session=session))
+                again = guard.state is not GuardState.TAKEN
+                self._inbox.put(SessionOver(guard.reason or guard.state.value, session=session, again=again))

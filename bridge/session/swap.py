@@ -98,6 +98,8 @@ class Swap:
         self.taken = False
         """Whether the cluster's traffic was, or is being, led here."""
         self._undone = False
+        self._replaced = plan.replacing
+        """The dead session whose traces are still to be removed; empty for none."""
         self._ending = threading.Lock()
         """Held while Services are narrowed or it is decided that they are no more: upkeep works in another thread."""
         self.ended = False
@@ -144,7 +146,7 @@ class Swap:
         self._narrow(pod)
         reached("narrowed")
         self._take_out()
-        self._forget_replaced()
+        self._forget_replaced(self._cluster)
 
     def _take_out(self) -> None:
         if self._target is None:
@@ -182,13 +184,14 @@ class Swap:
         """The undo record, as it should be on the target now."""
         return self._target.record if self._target else None
 
-    def _forget_replaced(self) -> None:
-        """Remove what the session that was replaced had: nothing is sent there any more."""
-        if self.plan.replacing:
-            for_it = traffic.narrowed_services(self._cluster, self.plan.replacing)
-            traffic.widen(self._cluster, for_it, self.plan.replacing)
-            delete_objects(self._cluster, self.plan.replacing)
-            self._store.remove(self.plan.replacing)
+    def _forget_replaced(self, cluster: Cluster) -> None:
+        """Remove what the session that was replaced had. Its record is ours by now, so nobody else finds it all."""
+        if self._replaced:
+            for_it = traffic.narrowed_services(cluster, self._replaced)
+            traffic.widen(cluster, for_it, self._replaced)
+            delete_objects(cluster, self._replaced)
+            self._store.remove(self._replaced)
+            self._replaced = ""
 
     def stand_ins(self) -> list[str]:
         """Return the addresses of the replicas of the original that are Ready."""
@@ -247,13 +250,15 @@ class Swap:
         workload = target.put_back(lost=self._lost_record())
         reached("put back")
         back = False
-        if self.taken and workload:
+        if workload and (self.taken or self._replaced):  # that one may have left it swapped
             back = wait_until_back(
                 self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout
             )
         if back and workload and parting:
             parting.hand_over(addresses_of_original(self._cluster, workload))
         traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
+        if workload:
+            self._forget_replaced(self._cluster.patient(PATIENCE))
         if back:
             proxies = name_of(self.plan.proxy.replica_set)
             traffic.wait_until_sent_to_others(self._cluster, self.plan.services, proxies, self._narrator)

@@ -204,7 +204,7 @@ def restored(orders: Orders, why: str, done: str) -> str:
 
 def taken(orders: Orders, holder: str) -> str:
     """Say who has the target now."""
-    return f"{orders.record.target if orders.record else 'the target'} is held by {holder} now"
+    return f"{orders.record.target if orders.record else 'the target'} was taken by {holder}"
 
 
 def missing(right: Right, words: str) -> str:

@@ -99,7 +99,7 @@ def test_credentials_that_are_no_longer_accepted_are_said_and_new_ones_taken_up(
         asked = ["list", "-n", shop, "--kubeconfig", config]
         eventually(lambda: local_laptop.run([PROGRAM, *asked]).stderr, "does not accept the token", 60)
         kubectl("delete", "pod", "-l", "bridge.internal/session", "--wait=false")  # and the way in is asked for anew
-        session.err.wait_for(r"does not accept the token of (.*\n?)*goes on when that is done", 60)
+        session.err.wait_for(r"does not accept the token of [\s\S]*goes on when that is done", 60)
         kubectl("create", "serviceaccount", "dev")
         assert local_laptop.make_kubeconfig("dev", shop) == config
         session.err.wait_for("connected again to", 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 from tests.e2e.running import (
@@ -98,11 +99,15 @@ def test_a_replica_that_is_kept_answers_for_a_process_that_does_not(
     kubectl("scale", "deployment/web", "--replicas=2")
     kubectl.rollout("deployment/web")
     before = spec_of(kubectl)
-    serve_then_stop = f"python {SERVER} 8080 & sleep 8; kill $!; wait; sleep 60"
-    with bridge(laptop, shop, "--fallback", "--hold", "1", "-s", "web", "sh", "-c", serve_then_stop) as session:
+    until_told = f"python {SERVER} 8080 & read told; kill $!; wait; sleep 60"
+    words = ("--fallback", "--hold", "1", "-s", "web", "sh", "-c", until_told)
+    with bridge(laptop, shop, *words, stdin=subprocess.PIPE) as session:
         session.swapped()
         assert spec_of(kubectl)["replicas"] == 1
         answered_by(kubectl, "laptop pid=")
+        assert session.process.stdin
+        session.process.stdin.write(b"stop\n")
+        session.process.stdin.flush()
         eventually(lambda: ask(kubectl), "version=1")
     assert_restored(kubectl, before)
 

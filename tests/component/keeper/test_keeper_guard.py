@@ -182,8 +182,8 @@ def test_a_lease_that_another_session_has_is_not_renewed_and_the_session_is_over
         live = control(proxy)
         while (guard := guard_of(live)).state is GuardState.ARMED:
             pass
-        assert guard == Guard(GuardState.TAKEN, "deployment/tasks is held by bob@desk now")
-        assert refusal(live) == "taken: deployment/tasks is held by bob@desk now"
+        assert guard == Guard(GuardState.TAKEN, "deployment/tasks was taken by bob@desk")
+        assert refusal(live) == "taken: deployment/tasks was taken by bob@desk"
     assert "renewTime" not in cluster.get(LEASE)["spec"]
 
 
@@ -193,7 +193,7 @@ def test_who_has_lost_the_target_restores_nothing_and_removes_what_is_its_own(co
     bobs = replace(RECORD, session="bobs", holder="bob@desk").render()
     cluster.put(TARGET, {"annotations": {UNDO_ANNOTATION: bobs}}, {"replicas": 0})
     with guarded_proxy(cluster, orders(grace=1)) as proxy:
-        assert guard_of(control(proxy)) == Guard(GuardState.TAKEN, "deployment/tasks is held by bob@desk now")
+        assert guard_of(control(proxy)) == Guard(GuardState.TAKEN, "deployment/tasks was taken by bob@desk")
         cluster.wait_for(lambda: not cluster.is_there(ROOT))
     assert cluster.get(TARGET)["spec"]["replicas"] == 0
     assert cluster.get(TARGET)["metadata"]["annotations"] == {UNDO_ANNOTATION: bobs}

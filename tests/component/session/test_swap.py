@@ -14,6 +14,7 @@ from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
 from bridge.session import traffic
+from bridge.wire.lease import micro_time
 from bridge.wire.marks import SESSION_LABEL
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
@@ -279,6 +280,45 @@ def test_a_lease_that_has_expired_is_taken(world: World) -> None:
     assert lease["metadata"]["ownerReferences"][0]["name"] == f"bridge-{S}"
     swap.undo()
     world.is_as_before()
+
+
+def dead(world: World) -> None:
+    """Nothing was heard of the session on the Lease for long."""
+    long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
+    world.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
+
+
+@pytest.mark.parametrize("failing", ["", "PATCH services/web", "PATCH deployments/web"])
+def test_who_replaces_a_dead_session_and_gets_no_further_puts_back_what_that_one_left(
+    world: World, failing: str
+) -> None:
+    """An application that does not start, Ctrl-C, a proxy pod that can't run; a failure in the middle of the swap."""
+    world.whole(world.swap())
+    dead(world)
+    world.situation = world.situated(replacing=S)
+    second = world.swap("efgh2345")
+    second.begin()
+    record = record_of(world.kube.objects[WEB])
+    assert record
+    assert (record.session, record.replicas, world.selected()) == ("efgh2345", 2, S)
+    if failing:
+        world.kube.fail(failing)
+        with suppress(BridgeError):
+            second.take("bridge-web-efgh2345-0")
+    second.undo()
+    world.is_as_before()
+
+
+def test_who_may_not_replace_a_session_leaves_it_as_it_is(world: World) -> None:
+    world.whole(world.swap())
+    world.situation = world.situated(replacing=S)
+    second = world.swap("efgh2345")
+    world.kube.before("PATCH deployments", lambda: world.kube.change(WEB, {"metadata": {"uid": "another"}}))
+    dead(world)
+    with pytest.raises(BridgeError):
+        second.begin()
+    second.undo()
+    assert world.selected() == S
 
 
 def test_a_lease_that_changes_while_it_is_taken_is_read_again(world: World) -> None:

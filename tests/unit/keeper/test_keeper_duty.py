@@ -159,7 +159,7 @@ def test_the_words_say_what_and_why():
     why = duty.silent(ORDERS)
     assert duty.restoring(ORDERS, why) == "nothing was heard of the laptop for 30 s; deployment/tasks is being put back"
     assert duty.restored(ORDERS, why, "was deleted").endswith("; deployment/tasks was deleted")
-    assert duty.taken(ORDERS, "bob@desk") == "deployment/tasks is held by bob@desk now"
+    assert duty.taken(ORDERS, "bob@desk") == "deployment/tasks was taken by bob@desk"
     alone = replace(ORDERS, record=None)
     assert duty.restored(alone, why, "") == "nothing was heard of the laptop for 30 s; the session has ended"
 

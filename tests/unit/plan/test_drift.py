@@ -91,6 +91,17 @@ def test_a_record_that_somebody_rolled_away_is_written_again_while_the_lease_is_
     assert drift(record, server.read(), [narrowed()]).over
 
 
+def test_a_target_that_is_just_being_restored_is_no_rollback() -> None:
+    """Replicas and record are put back in one step, the Lease is let go last."""
+    server, record = swapped()
+    server.item["metadata"]["annotations"] = {}
+    server.scale(3)
+    seen = drift(record, server.read(), [service("web")], claimed=True)
+    assert seen.over == "deployment/web was restored"
+    assert not seen.lost
+    assert not seen.widened
+
+
 def test_a_target_made_anew_has_no_record_to_be_written_again() -> None:
     server, record = swapped()
     server.item["metadata"] |= {"annotations": {}, "uid": "another"}

@@ -56,7 +56,7 @@ def test_a_guard_that_ends_the_session_is_told_to_the_main_thread(state: GuardSt
     world = World()
     world.guarding.said("s1", Guard(GuardState.ARMED))
     world.guarding.said("s1", Guard(state, reason))
-    assert world.happened() == SessionOver(reason or state.value, session="s1")
+    assert world.happened() == SessionOver(reason or state.value, session="s1", again=state is not GuardState.TAKEN)
     assert not world.guarding.armed
 
 
