@@ -35,7 +35,7 @@ def record_of(workload: Object) -> UndoRecord | None:
     try:
         return undo.record_of(workload)
     except BadRecord as error:
-        raise unusable(error) from error
+        raise unusable(error, workload) from error
 
 
 def parse_record(text: str) -> UndoRecord:
@@ -46,12 +46,13 @@ def parse_record(text: str) -> UndoRecord:
         raise unusable(error) from error
 
 
-def unusable(error: BadRecord) -> TargetError:
-    """Return the error for a record that can't be used, with the way out."""
+def unusable(error: BadRecord, workload: Object | None = None) -> TargetError:
+    """Return the error for a record that can't be used, with the way out; ``workload``: what it is on."""
+    where = f"{describe(workload)}: " if workload and "kind" in workload else ""
     if isinstance(error, NewerRecord):
-        return TargetError(str(error), hint="Update bridge.")
+        return TargetError(f"{where}{error}", hint="Update bridge.")
     return TargetError(
-        f"the undo record can't be read: {error}",
+        f"{where}the undo record can't be read: {error}",
         hint=f"Set the replicas by hand, then remove the annotation {UNDO_ANNOTATION}.",
     )
 
@@ -61,7 +62,7 @@ def restore_patch(workload: Object, session: str) -> Object | None:
     try:
         return undo.restore_patch(workload, session)
     except BadRecord as error:
-        raise unusable(error) from error
+        raise unusable(error, workload) from error
 
 
 def true_replicas(workload: Object) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.errors import ClusterError
+from bridge.errors import BridgeError
 from bridge.plan.names import secret_name
 from bridge.session.sessions import find_sessions
 from bridge.session.store import this_laptops_store
@@ -32,7 +32,7 @@ def clear_up(cluster: Cluster) -> None:
     ]
     if not dead:
         return
-    with suppress(ClusterError):
+    with suppress(BridgeError):
         there = {found.session for found in find_sessions(cluster)}
         for each in dead:
             if each.session not in there:

@@ -17,6 +17,8 @@ Whether a session is alive, as far as can be told; the first row that applies:
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -24,19 +26,24 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import MissingRight
 from bridge.cluster.trouble import is_ready
+from bridge.errors import TargetError
 from bridge.plan.objects import HOLDER_ANNOTATION, TARGET_ANNOTATION, annotations_of, labels_of, name_of
 from bridge.plan.target import WorkloadKind
-from bridge.plan.undo import record_of
+from bridge.plan.undo import parse_record, record_of
 from bridge.session.claims import claims_in
 from bridge.session.store import this_laptops_store
 from bridge.wire.marks import SESSION_LABEL
 from bridge.wire.undo import narrowed_to
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from bridge.cluster import Cluster
     from bridge.plan.lease import Claim
     from bridge.plan.objects import Object
     from bridge.wire.undo import UndoRecord
+
+log = logging.getLogger(__name__)
 
 YOUNG = timedelta(seconds=60)
 """A session of that age may just not have its proxy pod yet."""
@@ -79,28 +86,58 @@ def find_sessions(cluster: Cluster) -> list[Found]:
     """Find all sessions of the cluster's namespace."""
     namespace = cluster.namespace
     workloads, pods, claims, services = cluster.gather(
-        lambda: [item for kind in WorkloadKind for item in cluster.list_(kind.path(namespace))],
+        lambda: {kind: _listed(cluster, kind.path(namespace)) for kind in WorkloadKind},
         lambda: cluster.list_(f"/api/v1/namespaces/{namespace}/pods", label_selector=SESSION_LABEL),
         lambda: claims_in(cluster, label_selector=SESSION_LABEL),
-        lambda: _services(cluster),
+        lambda: _listed(cluster, f"/api/v1/namespaces/{namespace}/services"),
     )
+    local = this_laptops_store().sessions()
+    there = [item for listed in workloads.values() for item in listed or ()]
+    unlisted = {kind.kind for kind, listed in workloads.items() if listed is None}
+    if unlisted:
+        there += _named(cluster, unlisted, [claim.record for claim in claims], [each.undo for each in local])
     traces = _Traces(
-        records={record.session: record for item in workloads if (record := record_of(item))},
+        records={record.session: record for item in there if (record := _record(item))},
         claims={claim.session: claim for claim in claims},
-        owned={labels_of(item)[SESSION_LABEL]: item for item in workloads if SESSION_LABEL in labels_of(item)},
-        services=_by_session(services),
+        owned={labels_of(item)[SESSION_LABEL]: item for item in there if SESSION_LABEL in labels_of(item)},
+        services=_by_session(services or []),
         pods=_by_label(pods),
-        local={local.session: local.is_alive() for local in this_laptops_store().sessions()},
+        local={each.session: each.is_alive() for each in local},
         now=cluster.now(),
     )
     return [traces.found(session, namespace) for session in traces.sessions()]
 
 
-def _services(cluster: Cluster) -> list[Object]:
+def _listed(cluster: Cluster, path: str) -> list[Object] | None:
+    """List what there is; None where the right to do so is missing."""
     try:
-        return cluster.list_(f"/api/v1/namespaces/{cluster.namespace}/services")
+        return cluster.list_(path)
     except MissingRight:
-        return []
+        return None
+
+
+def _named(
+    cluster: Cluster, kinds: Collection[str], claimed: Iterable[UndoRecord | None], on_disk: Iterable[str | None]
+) -> list[Object]:
+    """Return the targets of these kinds that Leases or records on this laptop's disk name: each is read by its name."""
+    records = [*claimed, *(_parsed(text) for text in on_disk if text)]
+    paths = {each.path for each in records if each and each.kind in kinds and each.namespace == cluster.namespace}
+    return [found for path in sorted(paths) if (found := cluster.find(path))]
+
+
+def _parsed(text: str) -> UndoRecord | None:
+    with suppress(TargetError):
+        return parse_record(text)
+    return None
+
+
+def _record(item: Object) -> UndoRecord | None:
+    """Return the record on an object; one that can't be read keeps nobody from the sessions beside it."""
+    try:
+        return record_of(item)
+    except TargetError as error:
+        log.debug("%s: %s", name_of(item), error)
+        return None
 
 
 def _by_session(services: list[Object]) -> dict[str, list[str]]:

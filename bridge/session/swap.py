@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.cluster.errors import ApiError
+from bridge.cluster.pods import ProxyPod
 from bridge.errors import BridgeError
 from bridge.plan.objects import name_of
 from bridge.session import traffic
@@ -159,13 +161,23 @@ class Swap:
 
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
-        traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
+        listed = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
+        if not listed:  # slow to get Ready (a sidecar, a readiness gate), or the endpoints may not be looked at
+            self._wait_until_ready()
+            traffic.settle(cluster)
         reached("listed")
         traffic.narrow(cluster, services, self.plan.session)
         alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
         reached("alone")
-        if services and alone and self._request.left is not None:
+        if services and (alone or not listed) and self._request.left is not None:
             traffic.settle(cluster)
+
+    def _wait_until_ready(self) -> None:
+        """Wait until the proxy pod is Ready. ClusterError says what keeps it from that; nothing was narrowed yet."""
+        plan, deadline = self.plan, time.monotonic() + self._request.timeout
+        replica_set = name_of(plan.proxy.replica_set)
+        proxy = ProxyPod(self._cluster, session=plan.session, replica_set=replica_set, container=plan.container)
+        proxy.wait_ready(deadline=deadline, on_progress=self._narrator.doing)
 
     def narrow_again(self, cluster: Cluster, services: Sequence[str]) -> None:
         """Narrow Services that somebody has widened; not any more once the end has begun. From any thread."""

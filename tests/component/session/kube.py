@@ -125,10 +125,13 @@ class Kube:
                 self._before.remove(first)
         if first:
             first[1]()
+        right = _right(words)
+        verb, _, resource = right.partition(" ")
         if done is False:
             answer = status(400, "BadRequest", "a fault of the test")
-        elif _right(words) in self.forbidden or self.refuse(words):
-            verb, _, resource = _right(words).partition(" ")
+        elif {right, f"LIST {resource}" if handler.command == "GET" and right == words else right} & self.forbidden or (
+            self.refuse(words)
+        ):
             answer = status(403, "Forbidden", f'User "ann" cannot {verb.lower()} resource "{resource}" in API group ""')
         else:
             with self._changed:

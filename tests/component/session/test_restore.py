@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ from bridge.session.look import list_sessions
 from bridge.session.request import ClusterChoice, RestoreRequest
 from bridge.session.restore import restore
 from bridge.session.sessions import Life, find_sessions
+from bridge.session.store import this_laptops_store
 from bridge.wire.lease import micro_time
-from tests.component.session.kube import REPLICA_SETS, SECRETS
+from bridge.wire.marks import UNDO_ANNOTATION
+from tests.component.session.kube import DEPLOYMENTS, REPLICA_SETS, SECRETS
 from tests.component.session.world import LEASE, WEB, S, World
+from tests.unit.plan.worlds import deployment
 from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
@@ -103,6 +107,33 @@ def test_who_may_not_list_services_or_leases_restores_what_they_may(world: World
     world.kube.forbidden = {"GET leases"}
     restored(world, "web")
     assert world.replicas() == 2
+
+
+def test_who_may_not_list_a_kind_restores_all_the_same(world: World) -> None:
+    """Leases, and the records on this laptop's disk, name the targets: each is read by its name."""
+    world.kube.forbidden = {"GET statefulsets", "LIST deployments"}
+    restored(world, "web")
+    is_restored(world)
+
+
+def test_who_may_neither_list_nor_see_leases_restores_what_their_own_disk_names(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.kube.forbidden = {"LIST deployments", "GET leases"}
+    (local,) = world.store.sessions()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
+    this_laptops_store().write(replace(local, pid=1, started="another"))
+    restored(world)
+    is_restored(world)
+
+
+@pytest.mark.parametrize("record", ["{", '{"version": 99}'])
+def test_a_record_that_cannot_be_read_keeps_nobody_from_the_sessions_beside_it(world: World, record: str) -> None:
+    other = {**deployment(), "metadata": {"name": "other", "namespace": "ns", "annotations": {UNDO_ANNOTATION: record}}}
+    world.kube.put(DEPLOYMENTS, other)
+    assert [each.session for each in find_sessions(world.cluster)] == [S]
+    dies(world)
+    assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
 
 
 def test_a_failure_at_any_request_is_made_up_for_by_another_try(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -219,10 +221,33 @@ def test_a_role_that_may_not_be_created_is_told_and_the_session_goes_on(world: W
 
 
 def test_who_may_not_look_at_endpoints_swaps_all_the_same(world: World) -> None:
+    """They go by the proxy pod's own readiness."""
     world.kube.forbidden = {"GET endpointslices"}
     swap = world.swap()
-    world.whole(swap)
+    swap.begin()
+    world.kube.change(f"{PODS}/{world.proxy}", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+
+    def gets_ready() -> None:
+        assert (world.replicas(), world.selected()) == (2, None)
+        world.kube.change(f"{PODS}/{world.proxy}", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+
+    threading.Timer(1, gets_ready).start()
+    swap.take(world.proxy)
     assert (world.replicas(), world.selected()) == (0, S)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_proxy_pod_that_does_not_get_ready_takes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sidecar, or a readiness gate: what would be narrowed to it would be narrowed to nobody."""
+    monkeypatch.setattr(traffic, "SEEN_WITHIN", 0.3)
+    world.request = replace(world.request, timeout=1)
+    swap = world.swap()
+    swap.begin()
+    world.kube.change(f"{PODS}/{world.proxy}", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    with pytest.raises(ClusterError, match="Ready"):
+        swap.take(world.proxy)
+    assert (world.replicas(), world.selected()) == (2, None)
     swap.undo()
     world.is_as_before()
 
