@@ -100,6 +100,7 @@ class Swap:
         self.taken = False
         """Whether the cluster's traffic was, or is being, led here."""
         self._undone = False
+        self._is_guarded = plan.guard is not None
         self._replaced = plan.replacing
         """The dead session whose traces are still to be removed; empty for none."""
         self._ending = threading.Lock()
@@ -127,7 +128,7 @@ class Swap:
         _, refusal = cluster.gather(lambda: self._lease(root), lambda: create_account(cluster, root, guard))
         if refusal and guard:
             self._narrator.warn(f"the keeper gets no rights of its own: {refusal}")
-            guard = replace(guard, binding=None)
+            guard, self._is_guarded = replace(guard, binding=None), False
         reached("leased")
         cluster.gather(self._claim, lambda: create_proxy(cluster, root, plan.proxy.replica_set, guard))
         reached("created")
@@ -330,6 +331,6 @@ class Swap:
             ) from error
 
     def _who_finishes(self) -> str:
-        if self.plan.guard:
+        if self._is_guarded:
             return f"The keeper in the cluster does it after {self._request.grace:g} s; or,"
         return "When the cluster answers again,"

@@ -8,6 +8,8 @@ So a relay joins channels and sockets without knowing which is which. How a TCP 
     reset                   CLOSE           connection_lost(ConnectionResetError), abort()
 
 A CLOSE before both EOFs means that sshd could not write to the pod's side of the connection any more: it was reset.
+What came before it is read all the same, however late; what is written meanwhile goes nowhere, for sshd gives the
+channel's number to the next one at once.
 
 Reading is bounded by the receive window: data that comes while reading is paused waits here and is not granted anew.
 Writing is bounded by pause_writing(): what can't go out yet (the peer's window, the stream's buffer, a key exchange)
@@ -170,7 +172,7 @@ class Channel(asyncio.Transport):
         """Send ``data`` when the peer's window and the stream allow."""
         if self._eof_wanted and not self._closing:
             raise RuntimeError("write after write_eof")
-        if self._closing or not data:
+        if self._closing or self._close_sent or not data:
             return
         if not self._queue and self._mux.clear:
             out, count = self._out, len(data)
@@ -250,6 +252,9 @@ class Channel(asyncio.Transport):
             self._close_sent = True
             self._mux.send(messages.about(messages.CHANNEL_CLOSE, self._peer))
         self._mux.forget(self)
+        if self._writing_paused and not self._lost:
+            self._writing_paused = False
+            self._protocol.resume_writing()
         self._deliver()
 
     def granted(self, count: int) -> None:
@@ -334,7 +339,11 @@ class Channel(asyncio.Transport):
 
     def _finish_writing(self) -> None:
         """Once nothing waits, send the end of file or the close that was asked for."""
-        if self._queue or self._close_sent:
+        if self._queue:
+            return
+        if self._close_sent:
+            if self._closing and self._close_received:  # and nobody reads any more what came before
+                self._mux.loop.call_soon(self._lose, None)
             return
         if self._eof_wanted and not self._eof_sent and not self._aborted:
             self._eof_sent = True

@@ -216,6 +216,10 @@ def test_a_role_that_may_not_be_created_is_told_and_the_session_goes_on(world: W
     (warning,) = world.told.said("warn")
     assert warning.startswith("the keeper gets no rights of its own: ")
     assert world.replicas() == 0
+    world.kube.fail("PATCH deployments/web")
+    with pytest.raises(BridgeError) as failed:
+        swap.undo()
+    assert "keeper" not in failed.value.hint  # it can't
     swap.undo()
     world.is_as_before()
 

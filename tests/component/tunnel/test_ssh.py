@@ -15,7 +15,7 @@ from bridge.errors import TunnelError
 from bridge.tunnel.keys import make_session_keys
 from bridge.tunnel.ssh import connect
 from tests.component.tunnel.peers import free_port, port_forward, running_sshd
-from tests.component.tunnel.talk import Collect, connected, echo, outbound_to, serving
+from tests.component.tunnel.talk import Collect, connected, echo, outbound_to, serving, with_reset
 
 MIB = 1024 * 1024
 
@@ -30,6 +30,95 @@ async def echoed(connection, port: int, size: int) -> bool:
     async with asyncio.timeout(30):
         await protocol.lost
     return hashlib.blake2b(protocol.data).digest() == hashlib.blake2b(data).digest()
+
+
+class Unread(Collect):
+    """Reads nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        transport.pause_reading()
+
+    def pause_writing(self):
+        self.full = True
+
+    def resume_writing(self):
+        self.full = False
+
+
+@contextlib.asynccontextmanager
+async def reset_with_unread(connection, *, unsent: int):
+    """A channel whose server has sent 100 KB, read nothing, and been reset; ``unsent``: bytes written to it before."""
+    told = asyncio.Event()
+
+    async def send_and_reset(reader, writer):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+        await told.wait()
+        with_reset(writer)
+
+    async with serving(send_and_reset) as port:
+        transport, protocol = await connection.create_connection(Unread, "127.0.0.1", port)
+        before = connection.statistics.channels
+        transport.write(b"y" * unsent)
+        assert protocol.full == (unsent > MIB)
+        await asyncio.sleep(0.3)  # what was sent has come, and is not read
+        told.set()
+        async with asyncio.timeout(5):
+            while connection.statistics.channels == before:  # sshd finds out when it writes
+                transport.write(b"y")
+                await asyncio.sleep(0.01)
+        yield transport, protocol
+
+
+def test_what_is_written_after_the_pods_side_was_reset_goes_nowhere(run, sshd):
+    """sshd ends the whole connection for a message to a channel that it has closed, or gives it to the next one."""
+
+    async def main():
+        async with connected(sshd) as (connection, _), serving(echo) as port:
+            async with reset_with_unread(connection, unsent=1) as (transport, protocol):
+                for _ in range(5):
+                    transport.write(b"z" * 1000)
+                assert await echoed(connection, port, 100_000)
+                transport.write(b"z")
+                transport.resume_reading()
+                async with asyncio.timeout(5):
+                    assert isinstance(await protocol.lost, ConnectionResetError)
+                assert bytes(protocol.data) == b"x" * 100_000
+            assert await echoed(connection, port, 100_000)
+            assert not connection.closed.done()
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_a_channel_that_was_reset_and_not_read_ends_when_we_end_it(run, sshd, end):
+    async def main():
+        async with (
+            connected(sshd) as (connection, _),
+            reset_with_unread(connection, unsent=1) as (transport, protocol),
+        ):
+            getattr(transport, end)()
+            async with asyncio.timeout(5):
+                await protocol.lost
+
+    run(main())
+
+
+def test_who_waits_to_write_to_a_side_that_was_reset_goes_on(run, sshd):
+    async def main():
+        async with (
+            connected(sshd) as (connection, _),
+            reset_with_unread(connection, unsent=8 * MIB) as (transport, protocol),
+        ):
+            assert not protocol.full
+            transport.abort()
+
+    run(main())
 
 
 def test_the_pods_host_key_is_pinned(run, sshd):
