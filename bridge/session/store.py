@@ -3,6 +3,9 @@
 The same record is on the target in the cluster; this copy also names what has no target (a bare proxy pod), and tells
 ``bridge restore`` which process held the session, so that a dead one is known at once. A disk that can't be written
 stops a session before anything has changed.
+
+A home directory may be shared, by machines or containers: each sees its own records only, for a process number means
+nothing elsewhere. Of the others' sessions the cluster tells.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import json
 import os
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,14 @@ from bridge.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def this_machine() -> str:
+    """Name what process numbers are unique in: the machine, and the pid namespace."""
+    machine = ""
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_text().strip()
+    return f"{machine or os.uname().nodename} {Path('/proc/self/ns/pid').readlink()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +49,12 @@ class LocalSession:
     """The file that was named; None: as kubectl finds it."""
     kept: str = ""
     """For which command it is kept after that has ended (``kept.key_of``); empty: for none."""
+    machine: str = field(default_factory=this_machine)
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> LocalSession:
         """Read a record; what a newer bridge has added is left out. Raise TypeError for what is none."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in dict(content).items() if name in known})
 
     def is_alive(self) -> bool:
@@ -101,12 +113,12 @@ class Store:
         self._path(session).unlink(missing_ok=True)
 
     def sessions(self) -> list[LocalSession]:
-        """List what is recorded; a file that can't be read is no session of ours."""
-        found = []
+        """List what is recorded of this machine; a file that can't be read is no session of ours."""
+        found, here = [], this_machine()
         for path in sorted(self._directory.glob("*.json")):
             with suppress(OSError, ValueError, TypeError):
                 found.append(LocalSession.of(json.loads(path.read_text())))
-        return found
+        return [each for each in found if each.machine == here]
 
     def _path(self, session: str) -> Path:
         return self._directory / f"{session}.json"

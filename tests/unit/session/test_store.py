@@ -67,6 +67,14 @@ def test_a_session_is_alive_while_its_process_is_the_same() -> None:
     assert not a_session(pid=2**22 + 1).is_alive()  # above the kernel's highest pid
 
 
+def test_a_record_of_another_machine_is_not_ours(tmp_path: Path) -> None:
+    """A home that two machines share: the process would seem to be dead here."""
+    store = Store(tmp_path)
+    store.write(a_session(machine="another pid:[4026531836]"))
+    assert store.sessions() == []
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_record_of_an_older_bridge_is_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(a_session(kubeconfig="/k"))
