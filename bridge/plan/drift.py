@@ -3,7 +3,9 @@
 seen                                     means
 ---------------------------------------  -----------------------------------------------------------------------
 the target is gone                       nothing to put back; the session goes on
-its record is gone, or another's         the session is over: restored, or the target was taken
+its record is gone                       the session is over: somebody restored it
+its record is another's                  the target was taken: the session is over when no Service selects it any more,
+                                         for until then nobody else answers
 the target is another one                it was made anew: so is the session
 its record is gone, but not its Lease    where the replicas are as they were left: somebody rolled it back, which
                                          replaces annotations, and it is written again; else it is being restored
@@ -69,10 +71,17 @@ def drift(
     if current is None:
         return Drift(over=f"{record.target} was restored")
     if current.session != record.session:
-        return Drift(over=f"{record.target} was taken by {current.holder}")
+        return _taken(record, current.holder, services)
     widened = tuple(name_of(service) for service in services if narrowed_to(service) != record.session)
     notes = (*_scaled(workload, current, narrowed=bool(services)), *(_selecting(name) for name in widened))
     return Drift(notes=notes, widened=widened, other=template is not None and template != pod_template(workload))
+
+
+def _taken(record: UndoRecord, holder: str, services: Sequence[Object]) -> Drift:
+    taken = f"{record.target} was taken by {holder}"
+    if any(narrowed_to(service) == record.session for service in services):
+        return Drift(notes=(f"{taken}: what runs here answers until theirs does",))
+    return Drift(over=taken)
 
 
 def _scaled(workload: Object, record: UndoRecord, *, narrowed: bool) -> tuple[str, ...]:

@@ -109,7 +109,11 @@ class Action:
             may_ask=self._may_ask,
         )
         self._guarding = Guarding(
-            self._inbox, self._narrator, self._request.grace, has_target=self._request.target is not None
+            self._inbox,
+            self._narrator,
+            self._request.grace,
+            taken=self._is_taken,
+            has_target=self._request.target is not None,
         )
         self._guarding.begin(self._swap.plan.session)
         self._line = self._loop.run(_made(Line))
@@ -341,6 +345,13 @@ class Action:
         """
         away = self._lifeline.away() >= self._request.grace
         self._inbox.put(SessionOver(reason, session=self._swap.plan.session, again=away if again is None else again))
+
+    def _is_taken(self, over: SessionOver) -> None:
+        """Note that another session has the target: while Services are led here, nobody else answers (`drift`)."""
+        if self._swap.taken and self._swap.plan.services:
+            self._upkeep.wake()
+        else:
+            self._inbox.put(over)
 
     def _renew(self, over: SessionOver) -> bool:
         """Swap again, under the same process; False where that can't be."""

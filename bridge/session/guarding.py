@@ -3,7 +3,7 @@
 armed                     said once: from now on the keeper restores after the grace time
 unarmed                   said, with the reason: the watchdog on this laptop is all there is
 restoring, restored       the session is over: the laptop was silent for too long; it is begun anew
-taken                     the session is over for good: another one has the target
+taken                     another session has the target: ``taken`` looks whether this one is over, too
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from bridge.session.inbox import SessionOver
 from bridge.wire.messages import Guard, GuardState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.session.inbox import Inbox
     from bridge.session.narrator import Narrator
 
@@ -21,8 +23,17 @@ if TYPE_CHECKING:
 class Guarding:
     """Takes the guard's word, on the event loop."""
 
-    def __init__(self, inbox: Inbox, narrator: Narrator, grace: float, *, has_target: bool = True) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        narrator: Narrator,
+        grace: float,
+        *,
+        taken: Callable[[SessionOver], object],
+        has_target: bool = True,
+    ) -> None:
         self._inbox = inbox
+        self._taken = taken
         self._narrator = narrator
         does = "puts the original back" if has_target else "removes the proxy pod"
         self._armed = f"protection: keeper ({does} {grace:g} s after this laptop is gone)"
@@ -51,6 +62,7 @@ class Guarding:
                 self._narrator.warn(
                     f"protection: watchdog only ({guard.reason}): if this laptop is gone, run `bridge restore`"
                 )
+            case GuardState.TAKEN:
+                self._taken(SessionOver(guard.reason or guard.state.value, session=session, again=False))
             case _:
-                again = guard.state is not GuardState.TAKEN
-                self._inbox.put(SessionOver(guard.reason or guard.state.value, session=session, again=again))
+                self._inbox.put(SessionOver(guard.reason or guard.state.value, session=session))

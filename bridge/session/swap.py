@@ -162,10 +162,10 @@ class Swap:
 
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
-        listed = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
-        if not listed:  # slow to get Ready (a sidecar, a readiness gate), or the endpoints may not be looked at
+        # Services that are narrowed to a session that is replaced do not select our pod yet.
+        listed = not self._replaced and traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
+        if not listed:  # or it is slow to get Ready (a sidecar, a readiness gate), or endpoints may not be looked at
             self._wait_until_ready()
-            traffic.settle(cluster)
         reached("listed")
         traffic.narrow(cluster, services, self.plan.session)
         alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)

@@ -117,6 +117,10 @@ class Upkeep:
     def moved(self) -> None:
         """Note that the network is another by now: what is watched over the one before may tell nothing any more."""
         self._stop_watching()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look soon: there is news."""
         self._changed.set()
 
     async def _has_changed(self, within: float) -> bool:

@@ -3,7 +3,8 @@
 Other containers of the pod can connect there too, so the session's token comes first. One connection is live: a newer
 one with the token replaces it, because the laptop that reconnects knows sooner than the pod that the older one is dead.
 
-When the guard has ended the session (it restores, or another session has the target), no laptop is let in any more.
+When the guard has ended the session (it restores, or another session has the target), no laptop is let in any more. The
+one that is there when the target is taken stays: it answers until the cluster's traffic is led to the other.
 """
 
 import hmac
@@ -113,7 +114,8 @@ class ControlServer:
         if live is None:
             return
         live.tell_news(guard)
-        if over := why_over(guard):
+        over = why_over(guard)
+        if over and guard.state is not GuardState.TAKEN:
             self._live = None
             live.refuse(over)
 

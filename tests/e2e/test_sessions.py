@@ -6,6 +6,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.e2e.faults.traffic import traffic
 from tests.e2e.running import (
     PROGRAM,
     SERVER,
@@ -113,19 +114,21 @@ def test_a_replica_that_is_kept_answers_for_a_process_that_does_not(
 
 
 def test_a_holder_that_allows_it_is_taken_over_from(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
+    """Until the second's process answers, the first's does."""
     before = spec_of(kubectl)
     with bridge(laptop, shop, "--allow-takeover", *SWAP) as first:
         first.swapped()
         refused = laptop.run([PROGRAM, "run", "-n", shop, "-s", "web", "true"])
         assert refused.returncode == 3
         assert "--takeover" in refused.stderr
-        with bridge(laptop, shop, "--takeover", *SWAP) as second:
+        with traffic(kubectl, timeout=10) as meter, bridge(laptop, shop, "--takeover", *SWAP) as second:
             second.swapped()
             first.wait(60)
             assert "was taken by" in first.err.text
-            answered_by(kubectl, "laptop pid=")
+            answered_by(kubectl, second.served_by())
             assert len(sessions(laptop, "list", "-n", shop)) == 1
     assert_restored(kubectl, before)
+    assert meter.failed("new") == []
 
 
 def test_a_holder_that_does_not_allow_it_keeps_the_target(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:

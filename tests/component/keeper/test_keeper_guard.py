@@ -183,7 +183,10 @@ def test_a_lease_that_another_session_has_is_not_renewed_and_the_session_is_over
         while (guard := guard_of(live)).state is GuardState.ARMED:
             pass
         assert guard == Guard(GuardState.TAKEN, "deployment/tasks was taken by bob@desk")
-        assert refusal(live) == "taken: deployment/tasks was taken by bob@desk"
+        assert refusal_of_hello(control, proxy) == "taken: deployment/tasks was taken by bob@desk"
+        live.say(messages.Ping(7))
+        while (heard := live.hears()) != messages.Pong(7):
+            assert heard is not None  # it is not sent away: it answers until the other does
     assert "renewTime" not in cluster.get(LEASE)["spec"]
 
 

@@ -52,7 +52,19 @@ def test_a_session_whose_target_was_taken_is_over_and_told_by_whom() -> None:
     server, record = swapped()
     theirs = new_record(deployment(), session="bbbbbbbb", holder="bob@laptop", since="")
     server.patch(patch_of(server.read(), theirs.render()))
-    assert drift(record, server.read(), [narrowed()]).over == "deployment/web was taken by bob@laptop"
+    theirs_alone = service("web", selector={"app": "web", SESSION_LABEL: "bbbbbbbb"})
+    for services in ([], [service("web")], [theirs_alone]):
+        assert drift(record, server.read(), services).over == "deployment/web was taken by bob@laptop"
+
+
+def test_a_session_whose_target_was_taken_goes_on_while_nobody_else_answers() -> None:
+    server, record = swapped()
+    theirs = new_record(deployment(), session="bbbbbbbb", holder="bob@laptop", since="")
+    server.patch(patch_of(server.read(), theirs.render()))
+    seen = drift(record, server.read(), [narrowed(), service("front")])
+    assert not seen.over
+    assert not seen.widened
+    assert seen.notes == ("deployment/web was taken by bob@laptop: what runs here answers until theirs does",)
 
 
 def test_who_scales_the_original_up_is_told_what_its_pods_get_and_how_to_undo_it() -> None:

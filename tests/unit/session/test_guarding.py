@@ -15,7 +15,8 @@ from tests.unit.session.telling import Told
 class World:
     def __init__(self) -> None:
         self.inbox, self.told = Inbox(), Told()
-        self.guarding = Guarding(self.inbox, self.told, 30)
+        self.taken: list[SessionOver] = []
+        self.guarding = Guarding(self.inbox, self.told, 30, taken=self.taken.append)
         self.guarding.begin("s1")
 
     def happened(self) -> object:
@@ -50,14 +51,21 @@ def test_a_guard_that_gets_its_rights_later_is_told_again() -> None:
     assert [how for how, _ in world.told.all] == ["warn", "done", "warn"]
 
 
-@pytest.mark.parametrize("state", [GuardState.RESTORING, GuardState.RESTORED, GuardState.TAKEN])
+@pytest.mark.parametrize("state", [GuardState.RESTORING, GuardState.RESTORED])
 @pytest.mark.parametrize("reason", ["", "by eve@desk"])
 def test_a_guard_that_ends_the_session_is_told_to_the_main_thread(state: GuardState, reason: str) -> None:
     world = World()
     world.guarding.said("s1", Guard(GuardState.ARMED))
     world.guarding.said("s1", Guard(state, reason))
-    assert world.happened() == SessionOver(reason or state.value, session="s1", again=state is not GuardState.TAKEN)
+    assert world.happened() == SessionOver(reason or state.value, session="s1")
     assert not world.guarding.armed
+
+
+def test_a_target_that_another_session_has_is_looked_at_and_never_swapped_again() -> None:
+    world = World()
+    world.guarding.said("s1", Guard(GuardState.TAKEN, "by eve@desk"))
+    assert world.happened() is None
+    assert world.taken == [SessionOver("by eve@desk", session="s1", again=False)]
 
 
 def test_a_new_swap_has_to_hear_of_its_own_guard() -> None:
@@ -73,7 +81,7 @@ def test_a_new_swap_has_to_hear_of_its_own_guard() -> None:
 
 def test_what_joins_without_a_target_has_no_original_to_be_put_back() -> None:
     told = Told()
-    guarding = Guarding(Inbox(), told, 30, has_target=False)
+    guarding = Guarding(Inbox(), told, 30, taken=print, has_target=False)
     guarding.begin("s1")
     guarding.said("s1", Guard(GuardState.ARMED))
     assert told.said("done") == ["protection: keeper (removes the proxy pod 30 s after this laptop is gone)"]
