@@ -20,7 +20,7 @@ from bridge.plan.target import WorkloadKind, describe
 from bridge.wire.marks import SESSION_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bridge.cluster.client import Cluster
     from bridge.plan.objects import Object
@@ -164,7 +164,7 @@ def wait_for_rollout(
     path = WorkloadKind.of(workload).path(cluster.namespace)
     say, pods = _Changing(on_progress), _Stragglers(cluster, workload)
     name, count = name_of(workload), 0
-    for found in cluster.follow(path, field_selector=f"metadata.name={name}", deadline=deadline):
+    for found in _followed(cluster, path, name, deadline):
         if name not in found:
             raise TargetError(f"{describe(workload)} was deleted meanwhile", hint="There is nothing to wait for.")
         if is_rolled_out(found[name], replicas):
@@ -178,6 +178,20 @@ def wait_for_rollout(
         f"{describe(workload)} has its {replicas} replicas back, but {count} Ready so far{why}",
         hint=trouble.hint if trouble else f"Kubernetes goes on: kubectl rollout status {describe(workload)}",
     )
+
+
+def _followed(cluster: Cluster, path: str, name: str, deadline: float) -> Iterator[Mapping[str, Object]]:
+    """Yield the workload of this name (nothing, where it is gone) now and whenever it has changed.
+
+    Who may neither list nor watch its kind looks at it every second.
+    """
+    try:
+        yield from cluster.follow(path, field_selector=f"metadata.name={name}", deadline=deadline)
+    except MissingRight:
+        while time.monotonic() < deadline:
+            found = cluster.find(f"{path}/{name}")
+            yield {name: found} if found else {}
+            cluster.transport.pause(LOOK_EVERY)
 
 
 def is_rolled_out(workload: Object, replicas: int) -> bool:

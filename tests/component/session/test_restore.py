@@ -112,8 +112,10 @@ def test_who_may_not_list_services_or_leases_restores_what_they_may(world: World
 def test_who_may_not_list_a_kind_restores_all_the_same(world: World) -> None:
     """Leases, and the records on this laptop's disk, name the targets: each is read by its name."""
     world.kube.forbidden = {"GET statefulsets", "LIST deployments"}
-    restored(world, "web")
+    told = Told()
+    restore(RestoreRequest(where=where(world), name="web", timeout=5), told)
     is_restored(world)
+    assert "deployment/web is back: 2 of 2 Ready" in told.said("done")
 
 
 def test_who_may_neither_list_nor_see_leases_restores_what_their_own_disk_names(
