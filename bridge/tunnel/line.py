@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Line:
     def __init__(self, *, gap: float = GAP) -> None:
         self._gap = gap
         self._lanes: Lanes | None = None
+        self._latest: Lanes | None = None  # also while they are lost: they may be used again
         self._before = Totals()
-        self._connections = 0
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -103,22 +103,18 @@ class Line:
     @property
     def totals(self) -> Totals:
         """What was done so far, over all connections."""
-        return self._before.plus(self._lanes.statistics) if self._lanes else self._before
+        return self._before.plus(self._latest.statistics) if self._latest else self._before
 
     def use(self, lanes: Lanes) -> None:
-        """Go on over these; what waited goes on."""
-        self.lose()
-        self._connections += 1
-        before = self._before
-        self._before = Totals(**{**vars(before), "reconnects": self._connections - 1})
-        self._lanes = lanes
+        """Go on over these, which may be those that were lost; what waited goes on."""
+        if self._latest not in (None, lanes):
+            self._before = replace(self.totals, reconnects=self._before.reconnects + 1)
+        self._lanes = self._latest = lanes
         self._wake()
 
     def lose(self) -> None:
         """Note that the connection is no more to be used; what comes now waits."""
-        if self._lanes is not None:
-            self._before = self._before.plus(self._lanes.statistics)
-            self._lanes = None
+        self._lanes = None
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -206,3 +206,24 @@ def test_totals_are_sums_but_for_what_is_of_the_moment(run):
         assert line.totals.bytes_in == 7
 
     run(main())
+
+
+def test_going_on_with_the_lanes_that_were_lost_counts_nothing_twice_and_is_no_reconnect(run):
+    """A tie that was silent, and answers again."""
+
+    async def main():
+        line = Line()
+        line.use(Lanes(Counted(bytes_in=1, bytes_out=10, channels=3, channels_opened=5, round_trip=0.5)))
+        silent = Lanes(Counted(bytes_in=2, bytes_out=20, channels=1, channels_opened=7, round_trip=0.25))
+        line.use(silent)
+        before = line.totals
+        for _ in range(2):
+            line.lose()
+            assert line.totals == before
+            line.use(silent)
+            assert line.totals == before
+        line.use(silent)
+        assert line.totals == before
+        assert (before.bytes_in, before.channels_opened, before.reconnects) == (3, 12, 1)
+
+    run(main())
