@@ -138,11 +138,14 @@ class Sftp(asyncio.Protocol):
         return await self._handle(_OPEN, string(path) + struct.pack("!II", _READ_ONLY, 0))
 
     async def read_opened(self, handle: bytes, size: int) -> bytes:
-        """Return the content of a small file of this size, and close it. What is needed is asked for at once."""
+        """Return the content of a small file of this size, and close it. What is needed is asked for at once.
+
+        What is shorter by now is read as far as it goes.
+        """
         offsets = range(0, size, PIECE)
         try:
             pieces = await asyncio.gather(*(self._read(handle, offset) for offset in offsets))
-            return b"".join(piece.string() for piece in pieces)
+            return b"".join(pieces)
         finally:
             self._let_go(handle)
 
@@ -156,16 +159,15 @@ class Sftp(asyncio.Protocol):
         ``size``: what it was a moment ago, if that is known: so much is read, and asked for ahead; else all.
         """
         handle = await self.open_file(path)
-        ahead: dict[int, asyncio.Future[Reader]] = {}
+        ahead: dict[int, asyncio.Future[bytes]] = {}
         try:
             offset = asked = 0
             while not size or offset < size:
                 while len(ahead) < AHEAD and (asked <= offset or asked < size):
                     ahead[asked] = asyncio.ensure_future(self._read(handle, asked))
                     asked += PIECE
-                try:
-                    piece = (await ahead.pop(offset)).string()
-                except EOFError:
+                piece = await ahead.pop(offset)
+                if not piece:
                     return
                 yield offset, piece
                 offset += len(piece)
@@ -178,8 +180,12 @@ class Sftp(asyncio.Protocol):
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    async def _read(self, handle: bytes, offset: int) -> Reader:
-        return await self._ask(_READ, string(handle) + struct.pack("!QI", offset, PIECE), expected=_DATA)
+    async def _read(self, handle: bytes, offset: int) -> bytes:
+        """Read a piece; empty at the end, and beyond it."""
+        try:
+            return (await self._ask(_READ, string(handle) + struct.pack("!QI", offset, PIECE), expected=_DATA)).string()
+        except EOFError:
+            return b""
 
     async def _entries(self, handle: bytes) -> dict[bytes, Attributes]:
         """Read the next of a folder's entries; none at the end."""
@@ -274,7 +280,7 @@ async def _cancelled(ahead: Iterable[asyncio.Future[Any]]) -> None:
     await asyncio.gather(*ahead, return_exceptions=True)
 
 
-def _cancel(ahead: dict[int, asyncio.Future[Reader]]) -> None:
+def _cancel(ahead: dict[int, asyncio.Future[bytes]]) -> None:
     for each in ahead.values():
         each.cancel()
     ahead.clear()

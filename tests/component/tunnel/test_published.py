@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from bridge.tunnel.published import AT_ONCE, Published, Torn, read_published
-from bridge.tunnel.sftp import Sftp, open_sftp
+from bridge.tunnel.sftp import PIECE, Sftp, open_sftp
 from tests.component.tunnel.talk import connected
 
 
@@ -93,6 +93,23 @@ def test_a_change_in_the_middle_is_noticed_and_it_is_read_anew(run, sshd, tmp_pa
     found = read(run, sshd, tmp_path, lambda: Changing(tmp_path, 1))
     assert contents(found) == {"a": "new 0", "b": "new 0"}
     assert found.data == "..2026_new_0"
+
+
+class ChangingBefore(Changing):
+    """The same, a moment earlier: what is opened then is not what was listed."""
+
+    async def open_file(self, path):
+        if self.times:
+            self.times -= 1
+            publish(self.folder, "..2026_new", {"a": "", "b": "new"})
+        return await super().open_file(path)
+
+
+def test_files_that_become_shorter_between_the_listing_and_the_opening_are_read_anew(run, sshd, tmp_path):
+    publish(tmp_path, "..2026_1", {"a": "old", "b": "x" * 3 * PIECE})
+    found = read(run, sshd, tmp_path, lambda: ChangingBefore(tmp_path, 1))
+    assert contents(found) == {"a": "", "b": "new"}
+    assert found.data == "..2026_new"
 
 
 def test_one_that_never_rests_is_said_to_be_torn(run, sshd, tmp_path):

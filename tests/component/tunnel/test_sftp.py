@@ -102,3 +102,14 @@ def test_what_is_under_way_fails_when_it_ends(run, sshd, tmp_path):
                 await sftp.read(bytes(tmp_path))
 
     run(main())
+
+
+@pytest.mark.parametrize("left", [0, 5, module.PIECE, module.PIECE + 5])
+def test_a_file_that_is_shorter_by_now_is_read_as_far_as_it_goes(run, sshd, tmp_path, left):
+    content = os.urandom(left)
+    (tmp_path / "file").write_bytes(content)
+
+    async def scenario(sftp):
+        return await sftp.read_opened(await sftp.open_file(bytes(tmp_path / "file")), 3 * module.PIECE)
+
+    assert on_files(run, sshd, scenario) == content
