@@ -4,7 +4,8 @@
     ---------------------------------------------  ------------------------------------------------------------------
     the stream or SSH ended                        another tie, tried again and again with jittered pauses
     no echo for some seconds                       the same; the old one is taken back if it answers first
-    the pod was told to end (deleted, drained)     the same, to its successor; the old one serves until then
+    the pod was told to end (deleted, drained)     the same, to its successor; the old one serves until then, and what
+                                                   is open there may come to its end, until ``PARTED`` seconds are over
     the session is over in the cluster             told to the main thread, which begins it anew or ends the process
 
 It never gives up by itself: a laptop that sleeps, a cable that is out, an API server that restarts come back. The
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two tries. Two seconds at the most: when the network is back, somebody waits."""
 
+PARTED = 10.0
+"""Seconds after it was told to end that a pod is let go of at the latest: its keeper goes on for 12 (``--drain``)."""
+
 Another: TypeAlias = "Callable[[str], Awaitable[Tie]]"
 """Make a tie; not to the pod of this name (empty: to any). Over, or BridgeError: try again."""
 
@@ -56,6 +60,7 @@ class Lifeline:
         self._over = over
         self._narrator = narrator
         self._task: asyncio.Task[None] | None = None
+        self._partings: set[asyncio.Task[None]] = set()
         self.tie: Tie | None = None
         self.state = "starting"
         self._asked = False
@@ -67,6 +72,7 @@ class Lifeline:
     async def hold(self, tie: Tie) -> None:
         """Use this tie from now on, and keep the line up, until `release`."""
         await self._stop()
+        await self._part_at_once()
         self._use(tie)
         self._task = asyncio.get_running_loop().create_task(self._keep(tie))
 
@@ -77,6 +83,7 @@ class Lifeline:
     async def drop(self) -> None:
         """Let go of the tie; what is opened meanwhile waits for the next."""
         await self._stop()
+        await self._part_at_once()
         self._line.lose()
         tie, self.tie = self.tie, None
         if tie is not None:
@@ -92,6 +99,26 @@ class Lifeline:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _part(self, tie: Tie, within: float) -> None:
+        """Let what is open on it come to its end, and close it then: another has taken its place."""
+
+        async def parting() -> None:
+            await tie.rested(within)
+            await tie.close()
+
+        def parted(task: asyncio.Task[None]) -> None:
+            self._partings.discard(task)
+            tie.abort()  # here, because a task that is cancelled early does not even begin
+
+        task = asyncio.get_running_loop().create_task(parting())
+        self._partings.add(task)
+        task.add_done_callback(parted)
+
+    async def _part_at_once(self) -> None:
+        for task in self._partings:
+            task.cancel()
+        await asyncio.gather(*self._partings, return_exceptions=True)
 
     def _use(self, tie: Tie) -> None:
         self.state = "connected"
@@ -110,6 +137,8 @@ class Lifeline:
 
     def _ended(self, how: str) -> None:
         self.state = "over"
+        for task in self._partings:
+            task.cancel()
         self._line.lose()
         self._over(how)
 
@@ -125,7 +154,9 @@ class Lifeline:
         async with _revival(tie, trouble) as revived:
             new = await self._tried(tie, trouble, revived)
             self._use(new)  # before anything is waited for: from now on `release` closes it
-            if new is not tie:
+            if new is not tie and trouble.goes_on:
+                self._part(tie, began + PARTED - time.monotonic())
+            elif new is not tie:
                 tie.abort()
         self._asked = False
         took = time.monotonic() - began

@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bridge.errors import TunnelError
+from bridge.session.leaving import LINGER
 from bridge.tunnel.heartbeat import until_silent
 from bridge.tunnel.keeper import Keeper, NotThere, Refused, open_keeper
 from bridge.tunnel.lanes import Lanes
+from bridge.tunnel.rejoin import relayed, until_at_rest
 from bridge.tunnel.ssh import Connection, connect
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from bridge.tunnel.inbound import Inbound
     from bridge.tunnel.keys import SessionKeys
     from bridge.wire.messages import Guard
+
+T = TypeVar("T")
 
 TRY_EVERY = 0.05
 """Seconds between two tries to reach a keeper that is just starting."""
@@ -63,22 +67,28 @@ class Tie:
 
     async def trouble(self) -> Trouble | None:
         """Wait until something is wrong with it; None when we have closed it."""
-        waits = (
+        found = await _first(
             _ended(self.connection.closed),
             _ended(self.keeper.closed),
             self._told_to_end(),
             self._silent(),
         )
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        found = [task.result() for task in tasks if task in done]
         # What the keeper refuses with says most: whether there is anything to come back to.
         return next((each for each in found if each and each.refused), found[0])
+
+    async def rested(self, within: float) -> None:
+        """Wait until it rests, for LINGER seconds at least; until it has ended, or for ``within`` seconds, at the most.
+
+        The heartbeats go on: the guard in the pod would miss them, and restore.
+        """
+        await _first(_ended(self.connection.closed), self._silent(), self._at_rest(within))
+
+    def rests(self, now: float) -> bool:
+        """Whether each connection but the keeper's has come to its end, or is read along and rests, at ``now``."""
+        read = relayed(self.inbound)
+        if any(each.held for each in self.inbound) or not all(each.rests(now) for each in read):
+            return False
+        return self.lanes.connections <= len(read) + 1
 
     async def close(self) -> None:
         """Say goodbye, and close; what is open is reset."""
@@ -99,6 +109,10 @@ class Tie:
     async def _told_to_end(self) -> Trouble:
         await asyncio.shield(self.keeper.ending)
         return Trouble("the proxy pod was told to end", goes_on=True)
+
+    async def _at_rest(self, within: float) -> None:
+        await asyncio.sleep(LINGER)
+        await until_at_rest(lambda: [self], within - LINGER)
 
     async def _silent(self) -> Trouble | None:
         try:
@@ -129,6 +143,18 @@ class Trouble:
     def of(cls, error: TunnelError) -> Trouble:
         """Take what ended a connection."""
         return cls(error.message, refused=error.reason if isinstance(error, Refused) else "")
+
+
+async def _first(*waits: Coroutine[Any, Any, T]) -> list[T]:
+    """Wait until one of these is done; return what is found then, and end the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [task.result() for task in tasks if task in done]
 
 
 async def _ended(closed: asyncio.Future[TunnelError | None]) -> Trouble | None:

@@ -89,6 +89,11 @@ class Channels:
     def __len__(self) -> int:
         return len(self._channels)
 
+    @property
+    def connections(self) -> int:
+        """Those that are connections, one way or the other, and no sessions."""
+        return sum(channel.peername[1] != 0 for channel in self._channels.values())
+
     # -- for the connection ----------------------------------------------------------------------------------------
 
     async def open(

@@ -86,6 +86,11 @@ class Lanes:
             total = total.plus(lane.connection.statistics)
         return total.plus(self._before) if self._before else total
 
+    @property
+    def connections(self) -> int:
+        """How many are open now, over all lanes."""
+        return sum(lane.connection.connections for lane in self._lanes)
+
     def abort(self) -> None:
         """Drop all but the first, which is its owner's."""
         self._another = None

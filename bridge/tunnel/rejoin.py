@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.tunnel.http import Conversation
 from bridge.tunnel.relay import End, Listed, drop, join
@@ -218,7 +218,14 @@ async def until_parted(connections: Iterable[Relayed], within: float) -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def until_at_rest(connections: Callable[[], Iterable[Relayed]], within: float) -> int:
+class Rests(Protocol):
+    """A connection, or what has some."""
+
+    def rests(self, now: float) -> bool:
+        """Whether nobody waits for anything that is under way (``now``: time.monotonic)."""
+
+
+async def until_at_rest(connections: Callable[[], Iterable[Rests]], within: float) -> int:
     """Wait until all of them rest, ``within`` seconds at the most; return how many do not."""
     deadline = time.monotonic() + within
     while True:

@@ -154,6 +154,11 @@ class Connection:
             shortest_round_trip=self.shortest_round_trip,
         )
 
+    @property
+    def connections(self) -> int:
+        """How many are open now, to the pod's side and from it; the keeper's is one."""
+        return self._channels.connections
+
     def close(self) -> None:
         """Say goodbye and close; channels that are open are lost. May be called twice."""
         if self._stream is not None and not self.closed.done():

@@ -28,10 +28,14 @@ class Held:
         self.keeper, self.server, self.echo_port = keeper, server, echo_port
         self.told, self.overs, self.tries = Told(), [], 0
         self.line = Line()
-        maps = PortMap(pod=free_ports(1)[0], laptop=echo_port, name="", origin="")
-        self.pod_port = maps.pod
+        self.pod_port = free_ports(1)[0]
         dial = asyncio.get_running_loop().create_connection
-        self.tie = lambda pod: tied(sshd, server, ends(sshd, keeper, inbound=inbound_at([maps], dial)), pod=pod)
+
+        def tie(pod):
+            maps = PortMap(pod=self.pod_port, laptop=echo_port, name="", origin="")
+            return tied(sshd, server, ends(sshd, keeper, inbound=inbound_at([maps], dial)), pod=pod)
+
+        self.tie = tie
         self.lifeline = Lifeline(self.line, self.another, self.overs.append, self.told)
 
     async def another(self, not_to):
@@ -152,6 +156,53 @@ def test_a_pod_that_is_told_to_end_answers_until_another_does(run, sshd):
             await world.until("reconnecting")
             assert await asyncio.wait_for(world.asked(), 5) == b"out"
             assert await asyncio.wait_for(world.answered(), 5) == b"in"
+
+    run(main())
+
+
+def test_what_is_open_on_a_pod_that_is_told_to_end_comes_to_its_end(run, sshd):
+    async def main():
+        async with held(sshd) as world:
+            reader, writer = await asyncio.open_connection("127.0.0.1", world.pod_port)
+            transport, protocol = await world.line.create_connection(Collect, "127.0.0.1", world.echo_port)
+            writer.write(b"half")
+            assert await asyncio.wait_for(reader.readexactly(4), 5) == b"half"
+            first, world.pod_port = world.lifeline.tie, free_ports(1)[0]  # the successor has an address of its own
+            world.keeper.say(messages.Ending())
+            async with asyncio.timeout(10):
+                while world.lifeline.tie is first:  # noqa: ASYNC110  # bounded
+                    await asyncio.sleep(0.005)
+            assert await world.asked() == b"out"
+            assert await world.answered() == b"in"
+            await asyncio.wait([first.connection.closed], timeout=1.5)
+            writer.write(b"rest")
+            assert await asyncio.wait_for(reader.readexactly(4), 5) == b"rest"
+            writer.close()
+            await asyncio.wait([first.connection.closed], timeout=0.1)
+            transport.write(b"still")
+            assert await protocol.wait_for(5) == b"still"
+            transport.close()
+            assert await asyncio.wait_for(first.connection.closed, 5) is None
+            assert world.line.totals.reconnects == 1
+
+    run(main())
+
+
+def test_letting_go_while_something_is_open_on_a_pod_that_ends_leaves_nothing(run, sshd):
+    async def main():
+        async with held(sshd) as world:
+            reader, writer = await asyncio.open_connection("127.0.0.1", world.pod_port)
+            writer.write(b"x")
+            await asyncio.wait_for(reader.readexactly(1), 5)
+            first, world.pod_port = world.lifeline.tie, free_ports(1)[0]
+            world.keeper.say(messages.Ending())
+            async with asyncio.timeout(10):
+                while world.lifeline.tie is first:  # noqa: ASYNC110  # bounded
+                    await asyncio.sleep(0.005)
+            assert not first.connection.closed.done()
+            await asyncio.wait_for(world.lifeline.release(), 5)
+            await asyncio.wait_for(first.connection.closed, 5)
+            writer.close()
 
     run(main())
 

@@ -20,7 +20,7 @@ from bridge.wire import messages
 from tests.component.proxy import free_ports, running_proxy
 from tests.component.session.keeper import ends, inbound_at, keeping, ready, tied
 from tests.component.tunnel.peers import Sshd, port_forward, running_sshd
-from tests.component.tunnel.talk import echo, serving
+from tests.component.tunnel.talk import Collect, echo, serving
 
 
 @contextlib.asynccontextmanager
@@ -285,6 +285,75 @@ def test_an_aborted_tie_resets_what_is_open_and_leaves_nothing(run, sshd):
                 with contextlib.suppress(ConnectionError):
                     assert await asyncio.wait_for(reader.read(), 5) == b""
                 writer.close()
+
+    run(main())
+
+
+def test_a_tie_rests_when_what_is_open_has_come_to_its_end_whoever_opened_it(run, sshd, monkeypatch):
+    monkeypatch.setattr(tie_module, "LINGER", 0.0)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with serving(echo) as port:
+            maps = PortMap(pod=free_ports(1)[0], laptop=port, name="", origin="")
+            async with a_tie(sshd, inbound=inbound_at([maps], loop.create_connection)) as (tie, _, _server):
+                await asyncio.wait_for(tie.rested(60), 5)
+                reader, writer = await asyncio.open_connection("127.0.0.1", maps.pod)
+                writer.write(b"x")
+                await asyncio.wait_for(reader.readexactly(1), 5)
+                transport, protocol = await tie.lanes.create_connection(Collect, "127.0.0.1", port)
+                resting = asyncio.ensure_future(tie.rested(60))
+                await asyncio.wait([resting], timeout=0.1)
+                writer.close()
+                await asyncio.wait([resting], timeout=0.1)
+                assert not resting.done()
+                transport.close()
+                await asyncio.wait_for(resting, 5)
+                await protocol.lost
+
+    run(main())
+
+
+def test_a_connection_that_is_held_is_waited_for_too(run, sshd, monkeypatch):
+    monkeypatch.setattr(tie_module, "LINGER", 0.0)
+
+    async def main():
+        asked, accepting = asyncio.Event(), asyncio.Event()
+
+        async def wait(_: int) -> None:
+            asked.set()
+            await accepting.wait()
+
+        pod, nobody = free_ports(2)
+        maps = [PortMap(pod=pod, laptop=nobody, name="", origin="")]
+        relays = inbound_at(maps, asyncio.get_running_loop().create_connection, wait_accepting=wait)
+        async with a_tie(sshd, inbound=relays) as (tie, _, _server):
+            _, writer = await asyncio.open_connection("127.0.0.1", pod)
+            await asyncio.wait_for(asked.wait(), 5)
+            resting = asyncio.ensure_future(tie.rested(0.3))
+            await asyncio.wait([resting], timeout=0.1)
+            assert not resting.done()
+            await asyncio.wait_for(resting, 5)  # the limit
+            writer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["cut", "silent", "limit"])
+def test_who_waits_for_a_tie_to_rest_learns_that_it_never_will_and_goes_on_beating(run, sshd, hasty, how):
+    async def main():
+        async with serving(echo) as port, a_tie(sshd) as (tie, keeper, server):
+            await tie.lanes.create_connection(Collect, "127.0.0.1", port)
+            resting = asyncio.ensure_future(tie.rested(1.5 if how == "limit" else 60))
+            async with asyncio.timeout(5):
+                while keeper.pings < 3:
+                    keeper.pinged.clear()
+                    await keeper.pinged.wait()
+            assert not resting.done()
+            if how == "cut":
+                server.cut()
+            keeper.silent = how == "silent"
+            await asyncio.wait_for(resting, 5)
 
     run(main())
 

@@ -55,6 +55,8 @@ class FakeTie:
         self.open = True
         self.troubles: asyncio.Queue[Trouble | Exception | None] = asyncio.Queue()
         self.echo = asyncio.Event()
+        self.rest = asyncio.Event()
+        self.within = 0.0
 
     async def trouble(self) -> Trouble | None:
         trouble = await self.troubles.get()
@@ -67,6 +69,10 @@ class FakeTie:
         if not self.open:
             raise TunnelError("gone")
         return 0.1
+
+    async def rested(self, within: float) -> None:
+        self.within = within
+        await self.rest.wait()
 
     def abort(self) -> None:
         self.open = False
@@ -336,9 +342,88 @@ def test_a_pod_that_ends_serves_until_its_successor_does() -> None:
         assert world.first.open
         come.set()
         await until(lambda: world.lifeline.tie is second)
-        assert not world.first.open
         assert world.line.connection is second.connection
         await world.lifeline.release()
+
+    run(main())
+
+
+async def seeing_off(world: World, second: FakeTie) -> None:
+    """Have the first tie's pod end; return when the second has taken its place."""
+    await world.hold()
+    world.first.troubles.put_nowait(ENDING)
+    await until(lambda: world.lifeline.tie is second and world.first.within)
+    assert world.first.open
+    assert world.line.connection is second.connection
+
+
+def test_what_is_open_on_a_pod_that_ends_comes_to_its_end_before_the_pods_keeper_does() -> None:
+    async def main() -> None:
+        second = FakeTie("p1")
+        world = World(second)
+        await seeing_off(world, second)
+        assert 0 < world.first.within <= 10
+        assert world.lifeline.state == "connected"
+        world.first.rest.set()
+        await until(lambda: not world.first.open)
+        assert (world.lifeline.tie, second.open) == (second, True)
+        await world.lifeline.release()
+
+    run(main())
+
+
+def test_pods_that_end_one_after_another_are_each_seen_off() -> None:
+    async def main() -> None:
+        second, third = FakeTie("p1"), FakeTie("p2")
+        world = World(second, third)
+        await seeing_off(world, second)
+        second.troubles.put_nowait(ENDING)
+        await until(lambda: world.lifeline.tie is third and second.within)
+        assert (world.first.open, second.open) == (True, True)
+        second.rest.set()
+        await until(lambda: not second.open)
+        assert world.first.open
+        await world.lifeline.release()
+        assert not world.first.open
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["release", "drop", "hold"])
+def test_what_is_being_seen_off_ends_with_the_tie_that_followed_it(how: str) -> None:
+    async def main() -> None:
+        second, third = FakeTie("p1"), FakeTie("p2")
+        world = World(second)
+        await seeing_off(world, second)
+        await (world.lifeline.hold(third) if how == "hold" else getattr(world.lifeline, how)())
+        assert not world.first.open
+        await world.lifeline.release()
+
+    run(main())
+
+
+def test_what_is_being_seen_off_ends_with_the_session() -> None:
+    async def main() -> None:
+        second = FakeTie("p1")
+        world = World(second)
+        await seeing_off(world, second)
+        second.troubles.put_nowait(Trouble("it ends", refused="taken: by eve@desk"))
+        await until(lambda: world.overs)
+        await until(lambda: not world.first.open)
+        await world.lifeline.release()
+
+    run(main())
+
+
+def test_a_session_that_ends_lets_what_is_being_seen_off_come_to_its_end() -> None:
+    async def main() -> None:
+        second = FakeTie("p1")
+        world = World(second)
+        await seeing_off(world, second)
+        await world.lifeline.let_be()
+        assert world.first.open
+        await world.lifeline.release()
+        assert not world.first.open
 
     run(main())
 
