@@ -1,7 +1,9 @@
 """The sandbox's resolver: a query goes as it is to the pod's nameserver, over TCP through the tunnel.
 
-So names mean what they mean in the pod: nothing is resolved, rewritten or known here. One TCP connection a nameserver
-carries all queries (RFC 7766): pipelined, answered in any order, told apart by ids of ours.
+So names mean what they mean in the pod: nothing is resolved, rewritten or known here. Queries are pipelined on one TCP
+connection a nameserver (RFC 7766), answered in any order, told apart by ids of ours. But CoreDNS and NodeLocal DNSCache
+(miekg/dns) serve the queries of one connection one after the other, and one name may take seconds: a query is not put
+behind one that is late, but on another connection, of a few. A connection that has gone silent is not kept.
 
     program --UDP--> [rules] --> DnsServer --> Resolver --> _Nameserver === TCP through the tunnel ===> pod's nameserver
                                  AnswerCache
@@ -13,7 +15,8 @@ asked once. TCP queries of programs are ordinary outbound connections, not seen 
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
@@ -37,6 +40,17 @@ ANSWER = 4.0
 """Seconds that a nameserver has. glibc asks again after 5: the failure is told before."""
 IN_FLIGHT = 8192
 """Queries at once to one nameserver: ids are 16 bits, and must not run out."""
+CONNECTIONS = 8
+"""To one nameserver at once: so many slow names hold up no other one."""
+OLD = 0.05
+"""Seconds beyond a round trip after which an answer is late: its name may be one that takes seconds."""
+ROUND_TRIP = 1.0
+"""Seconds that a round trip is taken for at most. What the link takes is known from what came quickest."""
+SILENT = 1.0
+"""Seconds without a byte, before a query is given up, that say its connection is dead. What was asked again just before
+its time was over says nothing."""
+IDLE = 30.0
+"""Seconds that a connection beside the first is kept without a query."""
 
 
 class Lost(Exception):
@@ -51,11 +65,17 @@ class Pipeline:
     """
 
     def __init__(self) -> None:
-        self._asked: dict[int, int] = {}  # our id -> the query's
+        # Our id -> the query's while its answer is waited for, and when it was asked; the oldest first.
+        self._asked: dict[int, tuple[int | None, float]] = {}
         self._next = 0
         self._received = bytearray()
 
-    def ask(self, query: bytes) -> tuple[int, bytes]:
+    @property
+    def oldest(self) -> float:
+        """When the oldest query without an answer was asked, be the answer waited for or not; inf: there is none."""
+        return next((asked for _, asked in self._asked.values()), inf)
+
+    def ask(self, query: bytes, now: float) -> tuple[int, bytes]:
         """Our id and the bytes to send, with their length in front (RFC 1035 section 4.2.2). Raises Lost when full."""
         if len(self._asked) >= IN_FLIGHT:
             raise Lost("too many queries at once")
@@ -63,7 +83,7 @@ class Pipeline:
             self._next = (self._next + 1) & 0xFFFF
         number = self._next
         self._next = (number + 1) & 0xFFFF
-        self._asked[number] = identifier(query)
+        self._asked[number] = identifier(query), now
         return number, struct.pack("!H", len(query)) + with_identifier(query, number)
 
     def receive(self, data: bytes) -> list[tuple[int, bytes]]:
@@ -77,14 +97,27 @@ class Pipeline:
             answer = bytes(self._received[2:end])
             del self._received[:end]
             number = identifier(answer)
-            original = self._asked.pop(number, None)
+            original, _ = self._asked.pop(number, (None, 0.0))
             if original is not None and len(answer) >= 12:
                 answers.append((number, with_identifier(answer, original)))
         return answers
 
     def forget(self, number: int) -> None:
-        """Nobody waits for this answer any more."""
-        self._asked.pop(number, None)
+        """Nobody waits for this answer any more; the nameserver is at it all the same."""
+        if number in self._asked:
+            self._asked[number] = None, self._asked[number][1]
+
+
+def choose(oldest: Sequence[float], *, since: float, room: bool) -> int | None:
+    """Which connection takes a query, by when the ``oldest`` on each was asked; None: one that is to be opened.
+
+    The first where none was asked before ``since``, so that the others fall idle. Where all are busy and there is no
+    room for more, the one that has been busy for the shortest time.
+    """
+    for at, asked in enumerate(oldest):
+        if asked >= since:
+            return at
+    return None if room or not oldest else oldest.index(max(oldest))
 
 
 class _Connection(asyncio.Protocol):
@@ -94,16 +127,29 @@ class _Connection(asyncio.Protocol):
         self._pipeline = Pipeline()
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._transport: asyncio.Transport | None = None
+        self._now = asyncio.get_running_loop().time
+        self.opened = self._heard = self._used = self._now()
 
     @property
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def oldest(self) -> float:
+        """When the oldest query was asked that is not answered; inf without one."""
+        return self._pipeline.oldest
+
+    @property
+    def used(self) -> float:
+        """When it was of use last."""
+        return self._now() if self._waiting else self._used
+
     async def ask(self, query: bytes) -> bytes:
         """Raises Lost."""
         if self._transport is None or self._transport.is_closing():
             raise Lost("closed")
-        number, data = self._pipeline.ask(query)
+        asked = self._now()
+        number, data = self._pipeline.ask(query, asked)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         self._transport.write(data)
@@ -112,11 +158,20 @@ class _Connection(asyncio.Protocol):
         finally:
             self._waiting.pop(number, None)
             self._pipeline.forget(number)
+            self._used = self._now()
+            self._close_if_dead(asked)
+
+    def _close_if_dead(self, asked: float) -> None:
+        """After a query: where nothing came since it was asked, or all that is outstanding is what nobody waits for."""
+        silent = self._heard <= asked <= self._now() - SILENT
+        if silent or (not self._waiting and self.oldest < inf):
+            self.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self._now()
         for number, answer in self._pipeline.receive(data):
             waiting = self._waiting.get(number)
             if waiting is not None and not waiting.done():
@@ -137,40 +192,83 @@ class _Connection(asyncio.Protocol):
 
 
 class _Nameserver:
-    """One nameserver, and the connection to it while there is one."""
+    """One nameserver, and the connections to it: one, and others while it is busy."""
 
-    def __init__(self, dial: Dial, address: str) -> None:
+    def __init__(self, dial: Dial, address: str, idle: float) -> None:
         self.address = address
         self._dial = dial
-        self._connection: _Connection | None = None
+        self._idle = idle
+        self._connections: list[_Connection] = []
         self._connecting = asyncio.Lock()
+        self._round_trip = ROUND_TRIP
 
     async def ask(self, query: bytes) -> bytes:
-        """Raises Lost, OSError. A connection that closes just then is no reason to fail: once more on a new one."""
+        """Raises Lost, OSError. A connection that closes just then is no reason to fail: once more on a newer one."""
+        asked = asyncio.get_running_loop().time()
         try:
-            return await (await self.connect()).ask(query)
+            return await self._ask(query, await self.connect())
         except Lost:
-            return await (await self.connect()).ask(query)
+            return await self._ask(query, await self.connect(newer_than=asked))
 
-    async def connect(self) -> _Connection:
-        """The open connection, or a new one, which all who ask meanwhile wait for. Raises OSError."""
+    async def connect(self, *, newer_than: float = -inf) -> _Connection:
+        """An open connection that is not busy, or a new one, which all who ask meanwhile wait for. Raises OSError."""
+        if connection := self._choose(newer_than):
+            return connection
         async with self._connecting:
-            if self._connection is None or not self._connection.usable:
-                self._connection = None
-                _, protocol = await self._dial(_Connection, self.address, PORT)
-                self._connection = cast("_Connection", protocol)
-            return self._connection
+            return self._choose(newer_than) or await self._open(newer_than)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for connection in self._connections:
+            connection.close()
+
+    async def _ask(self, query: bytes, connection: _Connection) -> bytes:
+        asked = asyncio.get_running_loop().time()
+        answer = await connection.ask(query)
+        self._note_round_trip(asked)
+        return answer
+
+    def _choose(self, newer_than: float, *, room: bool = True) -> _Connection | None:
+        self._connections = [each for each in self._connections if each.usable]
+        oldest = [each.oldest if each.opened >= newer_than else -inf for each in self._connections]
+        since = asyncio.get_running_loop().time() - self._round_trip - OLD
+        at = choose(oldest, since=since, room=room and len(oldest) < CONNECTIONS)
+        return None if at is None else self._connections[at]
+
+    async def _open(self, newer_than: float) -> _Connection:
+        """A new connection; where there can't be one, a busy one. Raises OSError."""
+        began = asyncio.get_running_loop().time()
+        try:
+            _, protocol = await self._dial(_Connection, self.address, PORT)
+        except OSError:
+            if connection := self._choose(newer_than, room=False):
+                return connection
+            raise
+        self._note_round_trip(began)
+        connection = cast("_Connection", protocol)
+        self._connections.append(connection)
+        self._close_when_idle(connection)
+        return connection
+
+    def _note_round_trip(self, began: float) -> None:
+        self._round_trip = min(self._round_trip, asyncio.get_running_loop().time() - began)
+
+    def _close_when_idle(self, connection: _Connection) -> None:
+        """Now, or look again when it may be; the first is kept."""
+        if connection not in self._connections[1:]:
+            return
+        loop = asyncio.get_running_loop()
+        left = connection.used + self._idle - loop.time()
+        if left > 0:
+            loop.call_later(left, self._close_when_idle, connection)
+        else:
+            connection.close()
 
 
 class Resolver:
     """Asks the nameservers, in order; the one that answered last is asked first."""
 
-    def __init__(self, dial: Dial, nameservers: Iterable[str], *, timeout: float = ANSWER) -> None:
-        self._nameservers = [_Nameserver(dial, address) for address in nameservers]
+    def __init__(self, dial: Dial, nameservers: Iterable[str], *, timeout: float = ANSWER, idle: float = IDLE) -> None:
+        self._nameservers = [_Nameserver(dial, address, idle) for address in nameservers]
         self._timeout = timeout
 
     async def resolve(self, query: Query) -> bytes | None:

@@ -80,7 +80,7 @@ def decode_question(query: bytes) -> tuple[str, int]:
 
 
 class Nameserver(Server):
-    """A DNS server over TCP (RFC 7766): answers each query of a connection, in any order, from ``zone``."""
+    """A DNS server over TCP, like CoreDNS: answers a connection's queries one after the other, from ``zone``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,27 +94,41 @@ class Nameserver(Server):
         }
         self.asked: list[str] = []
         self.close_after: int | None = None  # queries of one connection
+        self.silent = 0  # the first so many connections are accepted, and nothing is said on them
+        self.open = 0
+        self.closed = asyncio.Semaphore(0)
+
+    async def wait_for_closed(self, connections: int) -> None:
+        """Return when so many connections have ended; for other loops than this server's."""
+        async with asyncio.timeout(5):
+            for _ in range(connections):
+                await asyncio.wrap_future(self._loop.submit(self.closed.acquire()))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            await self._answer_all(reader, writer, silent=self.connections <= self.silent)
+        finally:
+            self.open -= 1
+            self.closed.release()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, silent: bool) -> None:
         answered = 0
-        tasks = set()
         while True:
             (length,) = struct.unpack("!H", await reader.readexactly(2))
             query = await reader.readexactly(length)
             if answered == self.close_after:
                 return
             answered += 1
-            tasks.add(asyncio.ensure_future(self._reply(query, writer)))
-
-    async def _reply(self, query: bytes, writer: asyncio.StreamWriter) -> None:
-        name, kind = decode_question(query)
-        self.asked.append(name)
-        if name.startswith("never"):
-            return
-        if name.startswith("slow"):
-            await asyncio.sleep(0.2)
-        answer = self.answer(query, name, kind)
-        writer.write(struct.pack("!H", len(answer)) + answer)
+            name, kind = decode_question(query)
+            self.asked.append(name)
+            if silent or name.startswith("never"):
+                await reader.read()  # to its end: what comes behind is not answered either
+                return
+            if name.startswith("slow"):
+                await asyncio.sleep(0.5)
+            answer = self.answer(query, name, kind)
+            writer.write(struct.pack("!H", len(answer)) + answer)
 
     def answer(self, query: bytes, name: str, kind: int) -> bytes:
         records = self.zone.get((name, kind), [])

@@ -7,12 +7,14 @@ from typing import Self
 
 import pytest
 
-from bridge.laptop.dns import DnsServer
-from bridge.laptop.dns_message import identifier
+from bridge.laptop.dns import CONNECTIONS, DnsServer, Resolver
+from bridge.laptop.dns_message import Query, identifier
 from tests.component.laptop.peers import AAAA, A, Nameserver, encode_name
 
 DB = "tasks-db.ns.svc.cluster.local"
 SERVFAIL, NXDOMAIN = 2, 3
+A_WHILE = 0.1
+"""Seconds until a query is old: nothing is put behind it any more. (Time that passes is what is tested.)"""
 
 
 def question(name: str, kind: int = A, number: int = 1) -> bytes:
@@ -43,17 +45,28 @@ class Client:
 class World:
     """A DnsServer on a loopback socket; each nameserver's address is that of a port, or of nobody."""
 
-    def __init__(self, nameservers: dict[str, int], timeout: float) -> None:
+    def __init__(self, nameservers: dict[str, int], timeout: float, round_trip: float) -> None:
         self.dials: list[str] = []
         self._ports = nameservers
         self._timeout = timeout
+        self._round_trip = round_trip
 
     async def _dial(self, factory, host, port):
         assert port == 53
         self.dials.append(host)
+        await asyncio.sleep(self._round_trip)
         if not self._ports[host]:
             raise ConnectionRefusedError(host)
         return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", self._ports[host])
+
+    async def ask_all(self, *names: str) -> list[bytes]:
+        """Ask for all at once, in this order."""
+        clients = [Client(self._sock.getsockname()) for _ in names]
+        try:
+            return await asyncio.gather(*(each.ask(question(name)) for each, name in zip(clients, names, strict=True)))
+        finally:
+            for each in clients:
+                each.close()
 
     async def __aenter__(self) -> Self:
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -70,9 +83,9 @@ class World:
         self._sock.close()
 
 
-def with_server(scenario, nameservers: dict[str, int], timeout: float = 5.0) -> None:
+def with_server(scenario, nameservers: dict[str, int], timeout: float = 5.0, round_trip: float = 0.0) -> None:
     async def run() -> None:
-        async with World(nameservers, timeout) as world:
+        async with World(nameservers, timeout, round_trip) as world:
             await scenario(world)
 
     asyncio.run(run())
@@ -95,15 +108,66 @@ def test_many_queries_share_one_connection(own):
     assert own.connections == 1
 
 
+def test_queries_at_once_share_one_connection(own):
+    async def scenario(world: World) -> None:
+        answers = await world.ask_all(*(f"{number}.any.example" for number in range(20)))
+        assert {rcode(each) for each in answers} == {0}
+        assert world.dials == ["a"]
+
+    with_server(scenario, {"a": own.port})
+    assert own.connections == 1
+
+
 def test_a_slow_name_does_not_hold_up_the_others(own):
     async def scenario(world: World) -> None:
-        await world.client.ask(question(DB))
-        slow = Client(world._sock.getsockname())
-        waiting = asyncio.ensure_future(slow.ask(question("slow.example", number=1)))
-        assert identifier(await world.client.ask(question(DB, number=2))) == 2
+        waiting = asyncio.ensure_future(world.ask_all("slow.example"))
+        await asyncio.sleep(A_WHILE)
+        for number in range(5):
+            assert rcode(await world.client.ask(question(f"{number}.any.example"))) == 0
         assert not waiting.done()
-        assert (await waiting)[-4:] == socket.inet_aton("10.1.2.4")
-        slow.close()
+        assert (await waiting)[0][-4:] == socket.inet_aton("10.1.2.4")
+
+    with_server(scenario, {"a": own.port})
+    assert own.connections == 2
+
+
+def test_on_a_long_link_what_takes_a_round_trip_is_not_late(own):
+    async def scenario(world: World) -> None:
+        waiting = asyncio.ensure_future(world.ask_all("slow.example"))
+        await asyncio.sleep(0.3 + A_WHILE)
+        await world.client.ask(question(DB))
+        await waiting
+        assert world.dials == ["a"]
+
+    with_server(scenario, {"a": own.port}, round_trip=0.3)
+
+
+def test_where_no_other_connection_can_be_opened_a_query_waits_behind_the_slow_one(own):
+    async def scenario(world: World) -> None:
+        waiting = asyncio.ensure_future(world.ask_all("slow.example"))
+        await asyncio.sleep(A_WHILE)
+        world._ports["a"] = 0
+        assert rcode(await world.client.ask(question(DB))) == 0
+        assert world.dials == ["a", "a"]
+        assert rcode((await waiting)[0]) == 0
+
+    with_server(scenario, {"a": own.port})
+
+
+def test_connections_that_nobody_needs_any_more_are_closed_but_one(own):
+    async def scenario(world: World) -> None:
+        resolver = Resolver(world._dial, ["a"], idle=0.3)
+        slow = [asyncio.ensure_future(resolver.resolve(Query.parse(question("slow.example"))))]
+        for _ in range(2):
+            await asyncio.sleep(A_WHILE)
+            slow.append(asyncio.ensure_future(resolver.resolve(Query.parse(question("slow.example")))))
+        assert all(await asyncio.gather(*slow))
+        assert (world.dials, own.open) == (["a"] * 4, 4)
+        await own.wait_for_closed(2)
+        assert own.open == 2  # the World's own server has one, too
+        await resolver.resolve(Query.parse(question(DB)))
+        assert (len(world.dials), own.open) == (4, 2)
+        resolver.close()
 
     with_server(scenario, {"a": own.port})
 
@@ -117,6 +181,20 @@ def test_a_nameserver_that_closes_between_queries_is_connected_again(own):
 
     with_server(scenario, {"a": own.port})
     assert own.connections >= 5
+
+
+def test_a_nameserver_that_closes_all_connections_at_once_is_connected_again(own):
+    own.close_after = 1
+
+    async def scenario(world: World) -> None:
+        waiting = asyncio.ensure_future(world.ask_all("slow.example"))
+        await asyncio.sleep(A_WHILE)
+        assert rcode(await world.client.ask(question("1.any.example"))) == 0
+        assert rcode((await waiting)[0]) == 0
+        assert world.dials == ["a", "a"]
+        assert rcode(await world.client.ask(question("2.any.example"))) == 0
+
+    with_server(scenario, {"a": own.port})
 
 
 def test_the_next_nameserver_answers_when_one_is_gone_and_is_asked_first_then(own):
@@ -160,6 +238,46 @@ def test_a_silent_nameserver_gives_servfail_in_time(own):
         assert rcode(await world.client.ask(question(DB))) == 0
 
     with_server(scenario, {"a": own.port}, timeout=0.3)
+
+
+def test_a_connection_that_went_silent_is_given_up_with_the_query_that_waited(own):
+    own.silent = 1
+
+    async def scenario(world: World) -> None:
+        assert rcode(await world.client.ask(question(DB))) == SERVFAIL
+        assert rcode(await world.client.ask(question(DB))) == 0
+        assert world.dials == ["a", "a"]
+
+    with_server(scenario, {"a": own.port}, timeout=0.3)
+
+
+def test_a_connection_with_a_query_that_is_never_answered_is_not_kept(own):
+    """Though it is not silent: what was asked before is answered."""
+
+    async def scenario(world: World) -> None:
+        answers = await world.ask_all(DB, "never.example")
+        assert [rcode(each) for each in answers] == [0, SERVFAIL]
+        assert rcode(await world.client.ask(question("1.any.example"))) == 0
+        assert world.dials == ["a", "a"]
+
+    with_server(scenario, {"a": own.port}, timeout=0.3)
+
+
+def test_what_waits_on_a_silent_connection_is_asked_again_on_another(own):
+    own.silent = CONNECTIONS
+
+    async def scenario(world: World) -> None:
+        waiting = []
+        for number in range(CONNECTIONS):
+            waiting.append(asyncio.ensure_future(world.ask_all(f"{number}.any.example")))
+            await asyncio.sleep(A_WHILE)
+        await asyncio.sleep(A_WHILE)
+        assert rcode(await world.client.ask(question(DB))) == 0  # all were busy: it was behind the youngest
+        assert {rcode(answer) for (answer,) in await asyncio.gather(*waiting)} == {SERVFAIL}
+        assert len(world.dials) == CONNECTIONS + 1
+        assert own.asked.count(DB) == 1
+
+    with_server(scenario, {"a": own.port}, timeout=1.5)
 
 
 def test_no_nameserver_at_all_gives_servfail_at_once():
