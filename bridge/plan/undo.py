@@ -65,6 +65,12 @@ def restore_patch(workload: Object, session: str) -> Object | None:
         raise unusable(error, workload) from error
 
 
+def is_anothers(workload: Object, session: str) -> bool:
+    """Tell whether a session other than this one holds ``workload``."""
+    record = record_of(workload)
+    return record is not None and record.session != session
+
+
 def true_replicas(workload: Object) -> int:
     """Return how many replicas ``workload`` has when no session holds it: also where a dead one left it swapped."""
     record = record_of(workload)

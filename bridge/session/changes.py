@@ -30,10 +30,10 @@ from bridge.plan.target import API_VERSION, WorkloadKind, describe
 from bridge.plan.undo import record_of, record_patch, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
 from bridge.wire.marks import SESSION_LABEL
-from bridge.wire.undo import UndoRecord, lost_record_patch, patch_of, replicas_of
+from bridge.wire.undo import UndoRecord, lost_record_patch, narrowed_to, patch_of, replicas_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from bridge.cluster import Cluster
     from bridge.plan.protection import Guard
@@ -226,7 +226,24 @@ def wait_until_back(
     return False
 
 
+def addresses_of_others(cluster: Cluster, services: Sequence[str], session: str) -> list[str]:
+    """Return the addresses of the Ready proxy pods of other sessions that the Services are narrowed to by now.
+
+    Nodes follow a Service with a delay: what still comes to this session's pod is theirs to answer.
+    """
+    namespace = f"/api/v1/namespaces/{cluster.namespace}"
+    there = [found for name in services if (found := cluster.find(f"{namespace}/services/{name}"))]
+    others = sorted({narrowed_to(service) for service in there} - {"", session})
+    pods = [
+        pod for other in others for pod in cluster.list_(f"{namespace}/pods", label_selector=f"{SESSION_LABEL}={other}")
+    ]
+    return _addresses(pods)
+
+
 def addresses_of_original(cluster: Cluster, workload: Object) -> list[str]:
     """Return the addresses of the Ready pods of the original."""
-    ready = [pod for pod in pods_of(cluster, workload) if is_original(pod) and is_ready(pod)]
-    return [str(address) for pod in ready if (address := pod["status"].get("podIP"))]
+    return _addresses(pod for pod in pods_of(cluster, workload) if is_original(pod))
+
+
+def _addresses(pods: Iterable[Object]) -> list[str]:
+    return [str(address) for pod in pods if is_ready(pod) and (address := pod["status"].get("podIP"))]

@@ -22,11 +22,13 @@ from bridge.cluster.errors import ApiError
 from bridge.cluster.pods import ProxyPod
 from bridge.errors import BridgeError
 from bridge.plan.objects import name_of
+from bridge.plan.undo import is_anothers
 from bridge.session import traffic
 from bridge.session.changes import (
     PATIENCE,
     Target,
     addresses_of_original,
+    addresses_of_others,
     create_account,
     create_proxy,
     create_root,
@@ -260,17 +262,21 @@ class Swap:
             self._narrator.doing(f"putting {self.plan.target} back")
             if parting:
                 parting.hold()
-        workload = target.put_back(lost=self._lost_record())
+        ours = target.put_back(lost=self._lost_record())
         reached("put back")
+        workload = ours or (target.current() if self.taken else None)  # as somebody else has left it
         back = False
-        if workload and (self.taken or self._replaced):  # that one may have left it swapped
+        if workload and is_anothers(workload, self.plan.session):
+            if parting:
+                parting.hand_over(addresses_of_others(self._cluster, self.plan.services, self.plan.session))
+        elif workload and (self.taken or self._replaced):  # that one may have left it swapped
             back = wait_until_back(
                 self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout
             )
-        if back and workload and parting:
-            parting.hand_over(addresses_of_original(self._cluster, workload))
+            if back and parting:
+                parting.hand_over(addresses_of_original(self._cluster, workload))
         traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
-        if workload:
+        if ours:
             self._forget_replaced(self._cluster.patient(PATIENCE))
         if back:
             proxies = name_of(self.plan.proxy.replica_set)

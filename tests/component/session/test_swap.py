@@ -17,7 +17,7 @@ from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
 from bridge.session import traffic
 from bridge.wire.lease import micro_time
-from bridge.wire.marks import SESSION_LABEL
+from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
 from tests.unit.plan.worlds import deployment
@@ -144,6 +144,32 @@ def test_what_still_comes_is_handed_over_when_the_original_is_ready_and_not_yet_
     assert parted.heard == [("hand over to 10.0.0.9, 10.0.0.9", (2, S)), ("begin", True), ("finish", False)]
     swap.undo(parted)  # once more does nothing
     assert len(parted.heard) == 3
+
+
+def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: World) -> None:
+    """The nodes follow the Service with a delay."""
+    first, parted = world.swap(), Parted(world)
+    world.whole(first)
+    dead(world)
+    world.situation = world.situated(replacing=S)
+    second = world.swap("efgh2345")
+    second.begin()
+    traffic.narrow(world.cluster, second.plan.services, "efgh2345")
+    first.undo(parted)
+    assert parted.held
+    assert parted.heard[0] == ("hand over to 10.0.0.9", (0, "efgh2345"))
+    second.undo()
+    world.is_as_before()
+
+
+def test_a_session_that_somebody_restores_keeps_its_services_until_the_original_is_ready(world: World) -> None:
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: None}}, "spec": {"replicas": 2}})
+    swap.undo(parted)
+    assert parted.held
+    assert parted.heard[0] == ("hand over to 10.0.0.9, 10.0.0.9", (2, S))
+    world.is_as_before()
 
 
 def test_a_proxy_pod_that_was_replaced_meanwhile_does_not_pass_for_the_original(world: World) -> None:
