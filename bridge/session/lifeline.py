@@ -115,9 +115,12 @@ class Lifeline:
         self._partings.add(task)
         task.add_done_callback(parted)
 
-    async def _part_at_once(self) -> None:
+    def _stop_parting(self) -> None:
         for task in self._partings:
             task.cancel()
+
+    async def _part_at_once(self) -> None:
+        self._stop_parting()
         await asyncio.gather(*self._partings, return_exceptions=True)
 
     def _use(self, tie: Tie) -> None:
@@ -137,8 +140,7 @@ class Lifeline:
 
     def _ended(self, how: str) -> None:
         self.state = "over"
-        for task in self._partings:
-            task.cancel()
+        self._stop_parting()
         self._line.lose()
         self._over(how)
 

@@ -40,6 +40,12 @@ AGAIN_WITHIN = 3.0
 """Seconds for each step of a try to connect again: the next try may find the network back."""
 
 
+def proxy_pod(cluster: Cluster, plan: Plan) -> ProxyPod:
+    """Return what finds the session's proxy pod and waits for it."""
+    replica_set = name_of(plan.proxy.replica_set)
+    return ProxyPod(cluster, session=plan.session, replica_set=replica_set, container=plan.container)
+
+
 def reach(
     cluster: Cluster, loop: EventLoop, plan: Plan, keys: SessionKeys, narrator: Narrator, *, deadline: float
 ) -> tuple[Object, Connection]:
@@ -47,8 +53,7 @@ def reach(
 
     ``deadline``: of time.monotonic().
     """
-    replica_set = name_of(plan.proxy.replica_set)
-    proxy = ProxyPod(cluster, session=plan.session, replica_set=replica_set, container=plan.container)
+    proxy = proxy_pod(cluster, plan)
     pod = proxy.wait_for_node(deadline=deadline, on_progress=narrator.doing)
     reached("placed")
     attempt = loop.submit(_until_connected(portforward_endpoint(cluster, name_of(pod), plan.internal.ssh), keys))
@@ -94,9 +99,7 @@ async def another_connection(cluster: Cluster, plan: Plan, keys: SessionKeys, po
 
 
 def _where_now(cluster: Cluster, plan: Plan, not_to: str) -> tuple[str, Endpoint]:
-    proxy = ProxyPod(
-        cluster, session=plan.session, replica_set=name_of(plan.proxy.replica_set), container=plan.container
-    )
+    proxy = proxy_pod(cluster, plan)
     pod = proxy.current(besides=not_to)
     if pod is None and not proxy.is_wanted():
         raise Over("its objects are gone")

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.cluster.errors import ApiError
-from bridge.cluster.pods import ProxyPod
 from bridge.errors import BridgeError
 from bridge.plan.objects import name_of
 from bridge.plan.undo import is_anothers
@@ -38,6 +37,7 @@ from bridge.session.changes import (
     wait_until_removed,
 )
 from bridge.session.claims import claim_lease, claim_of, release_lease
+from bridge.session.reach import proxy_pod
 from bridge.session.steps import reached
 from bridge.session.store import LocalSession, Store, process_start
 
@@ -177,10 +177,8 @@ class Swap:
 
     def _wait_until_ready(self) -> None:
         """Wait until the proxy pod is Ready. ClusterError says what keeps it from that; nothing was narrowed yet."""
-        plan, deadline = self.plan, time.monotonic() + self._request.timeout
-        replica_set = name_of(plan.proxy.replica_set)
-        proxy = ProxyPod(self._cluster, session=plan.session, replica_set=replica_set, container=plan.container)
-        proxy.wait_ready(deadline=deadline, on_progress=self._narrator.doing)
+        deadline = time.monotonic() + self._request.timeout
+        proxy_pod(self._cluster, self.plan).wait_ready(deadline=deadline, on_progress=self._narrator.doing)
 
     def narrow_again(self, cluster: Cluster, services: Sequence[str]) -> None:
         """Narrow Services that somebody has widened; not any more once the end has begun. From any thread."""

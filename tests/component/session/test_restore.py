@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,6 @@ from bridge.session.request import ClusterChoice, RestoreRequest
 from bridge.session.restore import restore
 from bridge.session.sessions import Life, find_sessions
 from bridge.session.store import this_laptops_store
-from bridge.wire.lease import micro_time
 from bridge.wire.marks import UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, REPLICA_SETS, SECRETS
 from tests.component.session.world import LEASE, WEB, S, World
@@ -46,12 +45,6 @@ def restored(world: World, name: str | None = None) -> list[str]:
     return restore(RestoreRequest(where=where(world), name=name, timeout=5), Told())
 
 
-def dies(world: World) -> None:
-    """No heartbeat comes any more."""
-    long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
-    world.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
-
-
 def is_restored(world: World) -> None:
     assert world.as_is() == world.before
     assert world.kube.of_session() == []
@@ -67,7 +60,7 @@ def test_a_session_is_found_with_all_that_shows_of_it(world: World) -> None:
 
 
 def test_what_a_dead_session_left_is_put_back_without_a_name(world: World) -> None:
-    dies(world)
+    world.dies()
     assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
     is_restored(world)
     assert restored(world) == ["nothing to restore in namespace ns"]
@@ -89,7 +82,7 @@ def test_a_name_that_nobody_has_swapped_is_told_with_those_that_are(world: World
 
 @pytest.mark.parametrize("lost", ["record", "lease", "replica set", "secret"])
 def test_whatever_is_missing_of_a_session_the_rest_is_put_back(world: World, lost: str) -> None:
-    dies(world)
+    world.dies()
     match lost:
         case "record":  # a rollback replaces a Deployment's annotations
             world.kube.change(WEB, {"metadata": {"annotations": {"bridge.internal/undo": None}}})
@@ -134,18 +127,18 @@ def test_a_record_that_cannot_be_read_keeps_nobody_from_the_sessions_beside_it(w
     other = {**deployment(), "metadata": {"name": "other", "namespace": "ns", "annotations": {UNDO_ANNOTATION: record}}}
     world.kube.put(DEPLOYMENTS, other)
     assert [each.session for each in find_sessions(world.cluster)] == [S]
-    dies(world)
+    world.dies()
     assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
 
 
 def test_a_failure_at_any_request_is_made_up_for_by_another_try(world: World) -> None:
-    dies(world)
+    world.dies()
     begun = len(world.kube.log)
     restored(world)
     for step, number in world.kube.steps(begun):
         again = World(world.api, world.cluster, world.folder)
         again.whole(again.swap())
-        dies(again)
+        again.dies()
         again.kube.fail(step, number)
         errors: list[BridgeError] = []
         try:

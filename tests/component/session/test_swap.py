@@ -16,7 +16,6 @@ from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
 from bridge.session import traffic
-from bridge.wire.lease import micro_time
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
@@ -150,7 +149,7 @@ def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: Worl
     """The nodes follow the Service with a delay."""
     first, parted = world.swap(), Parted(world)
     world.whole(first)
-    dead(world)
+    world.dies()
     world.situation = world.situated(replacing=S)
     second = world.swap("efgh2345")
     second.begin()
@@ -337,19 +336,13 @@ def test_a_lease_that_has_expired_is_taken(world: World) -> None:
     world.is_as_before()
 
 
-def dead(world: World) -> None:
-    """Nothing was heard of the session on the Lease for long."""
-    long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
-    world.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
-
-
 @pytest.mark.parametrize("failing", ["", "PATCH services/web", "PATCH deployments/web"])
 def test_who_replaces_a_dead_session_and_gets_no_further_puts_back_what_that_one_left(
     world: World, failing: str
 ) -> None:
     """An application that does not start, Ctrl-C, a proxy pod that can't run; a failure in the middle of the swap."""
     world.whole(world.swap())
-    dead(world)
+    world.dies()
     world.situation = world.situated(replacing=S)
     second = world.swap("efgh2345")
     second.begin()
@@ -369,7 +362,7 @@ def test_who_may_not_replace_a_session_leaves_it_as_it_is(world: World) -> None:
     world.situation = world.situated(replacing=S)
     second = world.swap("efgh2345")
     world.kube.before("PATCH deployments", lambda: world.kube.change(WEB, {"metadata": {"uid": "another"}}))
-    dead(world)
+    world.dies()
     with pytest.raises(BridgeError):
         second.begin()
     second.undo()

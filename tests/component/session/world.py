@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bridge.plan.target import TargetSpec
@@ -12,6 +12,7 @@ from bridge.session.signals import Signals
 from bridge.session.store import Store
 from bridge.session.swap import Means, Swap
 from bridge.tunnel.keys import SessionKeys
+from bridge.wire.lease import micro_time
 from bridge.wire.marks import SESSION_LABEL
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, SERVICES, Kube, dumped
 from tests.unit.plan.worlds import deployment, service
@@ -71,6 +72,11 @@ class World:
         """All of the way in."""
         swap.begin()
         swap.take(self.proxy)
+
+    def dies(self) -> None:
+        """No heartbeat of the session on the Lease comes any more."""
+        long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
+        self.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
 
     # ---- what is there ----------------------------------------------------------------------------------------------
     def as_is(self) -> tuple[Any, ...]:
