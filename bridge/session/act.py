@@ -455,7 +455,7 @@ class Action:
 
     @contextmanager
     def _signals_delivered(self) -> Iterator[None]:
-        with self._signals.delivered_to(self._signal_came):
+        with self._signals.delivered_to(self._signal_came, wake=self._inbox.wake):
             yield
 
     def _signal_came(self, number: signal.Signals) -> None:

@@ -1,13 +1,19 @@
-"""What the main thread waits for while the process runs: one queue of what happened, whoever noticed it.
+"""What the main thread waits for while the process runs: what happened, whoever noticed it, in order.
 
-Other threads and signal handlers only put; the main thread only gets. ``SimpleQueue`` is reentrant: a handler may put
-while the main thread is in the middle of a get.
+Other threads and signal handlers only put; the main thread only gets. It sleeps on a pipe, into which CPython itself
+writes when a signal comes (``signal.set_wakeup_fd``). On a lock, as ``queue`` has it, a signal that comes after the
+last bytecode and before the sleep would be forgotten until the next event: its handler can't run, and the sleep has not
+begun that it would end. That is no rare moment, as a thread gives up the GIL there, which may mean to wait for another.
 """
 
 from __future__ import annotations
 
-import queue
+import os
+import select
 import time
+import weakref
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -66,18 +72,28 @@ Happened: TypeAlias = Exited | Ready | SessionOver | SignalCame | Begun | Unusab
 
 
 class Inbox:
-    """The queue, with a deadline on each wait."""
+    """The queue, with a deadline on each wait. ``wake`` is the descriptor for ``signal.set_wakeup_fd``."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Happened] = queue.SimpleQueue()
+        self._happened: deque[Happened] = deque()
+        self._woken, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for each in (self._woken, self.wake):
+            weakref.finalize(self, os.close, each)  # not sooner than that nobody can put any more
 
     def put(self, what: Happened) -> None:
         """Add what happened; from any thread, also from a signal handler."""
-        self._queue.put(what)
+        self._happened.append(what)
+        with suppress(BlockingIOError):  # full of wake-ups: one is enough
+            os.write(self.wake, b"\0")
 
     def get(self, deadline: float | None = None) -> Happened | None:
         """Wait for the next; None when ``deadline`` (time.monotonic) passes first."""
-        try:
-            return self._queue.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            return None
+        waiting = select.poll()
+        waiting.register(self._woken, select.POLLIN)
+        while not self._happened:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            if not waiting.poll(left):
+                return None
+            with suppress(BlockingIOError):
+                os.read(self._woken, 4096)
+        return self._happened.popleft()

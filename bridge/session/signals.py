@@ -92,14 +92,19 @@ class Signals:
             raise SignalReceived(self._raised)
 
     @contextmanager
-    def delivered_to(self, deliver: Callable[[signal.Signals], None]) -> Iterator[None]:
-        """Hand each signal to ``deliver`` (called in the main thread, between bytecodes), also one that came before."""
+    def delivered_to(self, deliver: Callable[[signal.Signals], None], *, wake: int) -> Iterator[None]:
+        """Hand each signal to ``deliver`` (called in the main thread, between bytecodes), also one that came before.
+
+        ``wake`` is the descriptor of a pipe that whoever waits in the main thread reads: see ``inbox``.
+        """
         self._deliver = deliver
+        former = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
             while self._pending:
                 deliver(self._pending.popleft())
             yield
         finally:
+            signal.set_wakeup_fd(former)
             self._deliver = None
 
     def forget(self) -> None:

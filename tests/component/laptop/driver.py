@@ -12,7 +12,6 @@ import asyncio
 import errno
 import json
 import os
-import queue
 import shutil
 import signal
 import socket
@@ -28,6 +27,7 @@ from bridge.laptop.localhost import Localhost, Way, ways
 from bridge.laptop.published import Published
 from bridge.laptop.sandbox import Bind, Sandbox, sandbox
 from bridge.laptop.settings import NetworkSettings
+from bridge.session.inbox import Inbox
 from bridge.tunnel.loop import EventLoop
 from bridge.tunnel.outbound import Dial, Outbound
 from bridge.tunnel.relay import End
@@ -185,7 +185,8 @@ def main() -> int:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGINT, lambda *_: None)
     with Path(options.events).open("a") as events, sandbox(grace=options.grace) as box:
-        happened: queue.SimpleQueue[object] = queue.SimpleQueue()
+        happened = Inbox()  # a lock would sleep through a signal that comes as the wait begins
+        signal.set_wakeup_fd(happened.wake)
         signal.signal(signal.SIGTERM, lambda *_: happened.put(box.end))
         loop = EventLoop()
         loop.start()

@@ -128,7 +128,9 @@ def test_the_next_tunnel_takes_over(laptop, pod):
     """Meanwhile nothing that is written lands on the laptop, and mounts don't pile up."""
     script = """
       cd /; exec 3>>/bridge-test/data/log; echo $(stat -c %d /bridge-test/data) $(wc -l </proc/self/mountinfo); read go
-      while [ "$(stat -c %d /bridge-test/data)" = "$(echo $go)" ]; do echo 1 >/bridge-test/data/x; done
+      until [ "$(stat -c %d /bridge-test/data)" != $go ] && [ -e /bridge-test/data/app.yaml ]; do
+        echo 1 >/bridge-test/data/x  # in between, into the empty folder
+      done
       cat /bridge-test/data/app.yaml; wc -l </proc/self/mountinfo
       echo lost >&3 || exec 3>>/bridge-test/data/log; echo kept >&3
     """

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
 
 from bridge.session.inbox import Exited, Inbox, Ready, SignalCame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def handled(number: signal.Signals, inbox: Inbox) -> Iterator[None]:
+    before = signal.signal(number, lambda *_: inbox.put(SignalCame(number)))
+    former = signal.set_wakeup_fd(inbox.wake)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        signal.signal(number, before)
 
 
 def test_what_was_put_comes_out_in_order() -> None:
@@ -34,11 +54,36 @@ def test_who_waits_is_woken_from_another_thread() -> None:
 
 def test_a_signal_handler_may_put_while_the_main_thread_waits() -> None:
     inbox = Inbox()
-    before = signal.signal(signal.SIGUSR1, lambda *_: inbox.put(SignalCame(signal.SIGUSR1)))
-    try:
+    with handled(signal.SIGUSR1, inbox):
         other = threading.Timer(0.02, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         other.start()
         assert inbox.get(deadline=time.monotonic() + 10) == SignalCame(signal.SIGUSR1)
         other.join()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def _switching() -> Iterator[None]:
+    """Threads that ask for the GIL at once: whoever gives it up has to wait for another, as it begins a wait."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_switching")
+def test_a_signal_that_comes_as_a_wait_begins_ends_it() -> None:
+    """Its handler can't run before the wait, and has not interrupted it."""
+    rounds = 500
+    inbox, now = Inbox(), threading.Semaphore(0)
+
+    def send() -> None:
+        for _ in range(rounds):
+            if not now.acquire(timeout=15):
+                return  # the test has failed
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with ThreadPoolExecutor(1) as other, handled(signal.SIGUSR1, inbox):
+        other.submit(send)
+        for _ in range(rounds):
+            now.release()
+            assert inbox.get(deadline=time.monotonic() + 10) == SignalCame(signal.SIGUSR1)

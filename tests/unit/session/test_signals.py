@@ -120,11 +120,16 @@ def interrupted_at(step: int) -> Iterator[list[int]]:
 
 def test_signals_are_delivered_while_the_process_runs() -> None:
     received: list[signal.Signals] = []
+    woken, wake = os.pipe2(os.O_NONBLOCK)
     with Signals() as signals:
         send(signal.SIGHUP)
-        with signals.delivered_to(received.append):
+        with signals.delivered_to(received.append, wake=wake):
             send(signal.SIGINT)
+            assert list(os.read(woken, 10)) == [signal.SIGINT]
     assert received == [signal.SIGHUP, signal.SIGINT]
+    assert signal.set_wakeup_fd(-1) == -1
+    os.close(wake)
+    os.close(woken)
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:
