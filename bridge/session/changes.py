@@ -227,9 +227,11 @@ def wait_until_back(
 
 
 def addresses_of_others(cluster: Cluster, services: Sequence[str], session: str) -> list[str]:
-    """Return the addresses of the Ready proxy pods of other sessions that the Services are narrowed to by now.
+    """Return the addresses of the proxy pods of other sessions that the Services are narrowed to by now.
 
-    Nodes follow a Service with a delay: what still comes to this session's pod is theirs to answer.
+    Nodes follow a Service with a delay: what still comes to this session's pod is theirs to answer. Theirs was Ready
+    before the Services were narrowed to it. One that just now is not (a busy node answers probes late) holds what comes
+    to it, as ours does, and that is better than to refuse it here; so Ready ones are only preferred.
     """
     namespace = f"/api/v1/namespaces/{cluster.namespace}"
     there = [found for name in services if (found := cluster.find(f"{namespace}/services/{name}"))]
@@ -237,13 +239,15 @@ def addresses_of_others(cluster: Cluster, services: Sequence[str], session: str)
     pods = [
         pod for other in others for pod in cluster.list_(f"{namespace}/pods", label_selector=f"{SESSION_LABEL}={other}")
     ]
-    return _addresses(pods)
+    return _addresses(filter(is_ready, pods)) or _addresses(
+        pod for pod in pods if not pod["metadata"].get("deletionTimestamp")
+    )
 
 
 def addresses_of_original(cluster: Cluster, workload: Object) -> list[str]:
     """Return the addresses of the Ready pods of the original."""
-    return _addresses(pod for pod in pods_of(cluster, workload) if is_original(pod))
+    return _addresses(pod for pod in pods_of(cluster, workload) if is_original(pod) and is_ready(pod))
 
 
 def _addresses(pods: Iterable[Object]) -> list[str]:
-    return [str(address) for pod in pods if is_ready(pod) and (address := pod["status"].get("podIP"))]
+    return [str(address) for pod in pods if (address := pod["status"].get("podIP"))]

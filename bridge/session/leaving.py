@@ -7,7 +7,8 @@ carry a request. So, from when the process has ended:
     hand over   what comes from now on, and what is held, goes to the original, through the tunnel
     begin       the pod's end is expected: no new tie is made for it
                 (the pod is deleted; its keeper goes on while we are tied to it)
-    finish      LINGER seconds at least; then until what is open rests, DRAIN seconds at most; then the tie is closed
+    finish      LINGER seconds at least; then until what was handed over has found the original, and what is open
+                rests, DRAIN seconds at most; then the tie is closed
 
 What rests is told by reading along what goes to the original (``tunnel.rejoin``): a request waits for its answer. What
 was joined before that, to a replica that stood in, counts as at rest when nothing moves for QUIET.
@@ -19,7 +20,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from bridge.tunnel.rejoin import relayed, until_at_rest
+from bridge.tunnel.rejoin import LOOK_EVERY, relayed, until_at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.session.joined import Joined
     from bridge.session.lifeline import Lifeline
     from bridge.session.readiness import Readiness
+    from bridge.tunnel.inbound import Inbound
     from bridge.tunnel.line import Line
     from bridge.tunnel.loop import EventLoop
 
@@ -47,6 +49,8 @@ class Leaving:
         self._lifeline = lifeline
         self._joined = joined
         self._readiness = readiness
+        self._handed_over = False
+        """Whether there is somebody for what is held; else it would be waited for in vain."""
 
     def hold(self) -> None:
         """Have what comes wait for the original, and the proxy pod stay where it comes to."""
@@ -56,6 +60,7 @@ class Leaving:
     def hand_over(self, originals: Sequence[str]) -> None:
         """Have the original at these addresses answer what still comes to the proxy pod, also what is held now."""
         self._loop.call(self._joined.hand_over, originals)
+        self._handed_over = bool(originals)
 
     def begin(self) -> None:
         """Expect the proxy pod to end."""
@@ -70,10 +75,17 @@ class Leaving:
         if tie is not None and not tie.connection.closed.done():
             deadline, moved = time.monotonic() + DRAIN, -1
             await asyncio.sleep(LINGER)
-            await until_at_rest(lambda: relayed(tie.inbound), DRAIN - LINGER)
+            # On a busy machine what is held may take longer than LINGER to be joined to the original.
+            while self._handed_over and _hold_some(tie.inbound) and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY)
+            await until_at_rest(lambda: relayed(tie.inbound), deadline - time.monotonic())
             while any(each.unread for each in tie.inbound) and time.monotonic() < deadline:
                 before, moved = moved, self._line.totals.bytes_in + self._line.totals.bytes_out
                 if before == moved:
                     break
                 await asyncio.sleep(QUIET)
         await self._lifeline.release()
+
+
+def _hold_some(inbound: Sequence[Inbound]) -> bool:
+    return any(each.held for each in inbound)

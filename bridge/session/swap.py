@@ -266,7 +266,8 @@ class Swap:
         back = False
         if workload and is_anothers(workload, self.plan.session):
             if parting:
-                parting.hand_over(addresses_of_others(self._cluster, self.plan.services, self.plan.session))
+                patient = self._cluster.patient(PATIENCE)
+                parting.hand_over(addresses_of_others(patient, self.plan.services, self.plan.session))
         elif workload and (self.taken or self._replaced):  # that one may have left it swapped
             back = wait_until_back(
                 self._cluster, workload, self._narrator, self._signals, timeout=self._request.timeout

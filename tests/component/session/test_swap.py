@@ -161,6 +161,22 @@ def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: Worl
     world.is_as_before()
 
 
+def test_what_still_comes_is_handed_over_to_a_proxy_pod_that_is_not_ready_for_a_moment(world: World) -> None:
+    """A busy node answers its probe late; what comes to it is held there, and would be refused here."""
+    first, parted = world.swap(), Parted(world)
+    world.whole(first)
+    world.dies()
+    world.situation = world.situated(replacing=S)
+    second = world.swap("efgh2345")
+    second.begin()
+    traffic.narrow(world.cluster, second.plan.services, "efgh2345")
+    world.kube.change(
+        f"{PODS}/bridge-web-efgh2345-0", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    )
+    first.undo(parted)
+    assert parted.heard[0] == ("hand over to 10.0.0.9", (0, "efgh2345"))
+
+
 def test_a_session_that_somebody_restores_keeps_its_services_until_the_original_is_ready(world: World) -> None:
     swap, parted = world.swap(), Parted(world)
     world.whole(swap)
