@@ -25,7 +25,7 @@ from tests.cluster.system import HarnessError
 from . import page, parts
 from .agents import TaskError
 from .figures import Book
-from .parts import LINKS, Options
+from .parts import LINKS, Options, check_found
 from .stage import staged
 from .start import start
 from .targets import report, rows
@@ -99,6 +99,7 @@ def measure(asked: argparse.Namespace) -> Book:
             print(f"== {name}", flush=True)
             PARTS[name](stage, options, book)
             book.after(Book.load(asked.kept)).save(asked.kept)
+    check_found(book, options)
     return book
 
 

@@ -54,6 +54,15 @@ class Options:
         return [one for one in measures if any(self.figure in name for name, _, _ in one.figures)]
 
 
+def check_found(book: Book, options: Options) -> None:
+    """TaskError when nothing was measured because no figure is named as was asked for."""
+    if options.figure and not book.figures and not book.failures:
+        raise TaskError(
+            f'no figure of these parts has "{options.figure}" in its name. The names are in '
+            "docs/reference/performance.md; several words must follow each other in one of them"
+        )
+
+
 # -- out and in --------------------------------------------------------------------------------------------------------
 def outbound(stage: Stage, options: Options, book: Book) -> None:
     """From the laptop to a pod."""

@@ -1,8 +1,8 @@
 """PyCharm, as far as its debugger can tell: it listens, starts the command, and speaks pydevd's protocol with it.
 
 python pycharm.py FILE LINE COMMAND...     a word {port} of the command becomes where this listens
-It tells in lines what happens: version, stopped FUNCTION, locals NAME=VALUE..., ended CODE. A line on stdin is what the
-user presses: "resume" or "stop" (SIGINT to each process of the tree, as PyCharm does it).
+It tells in lines what happens: version, stopped FUNCTION, locals NAME=VALUE..., interrupting PID:NAME..., ended CODE.
+A line on stdin is what the user presses: "resume" or "stop" (SIGINT to each process of the tree, as PyCharm does it).
 
 The protocol: lines of COMMAND <tab> SEQUENCE <tab> PAYLOAD (pydevd's _pydevd_bundle/pydevd_comm.py).
 """
@@ -62,7 +62,9 @@ def debug(connection: Connection, file: str, line: str) -> None:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     root = psutil.Process(process.pid)
-    for each in [*root.children(recursive=True), root]:
+    tree = [*root.children(recursive=True), root]
+    tell("interrupting", *(f"{each.pid}:{each.name()}" for each in tree))
+    for each in tree:
         each.send_signal(signal.SIGINT)
 
 
