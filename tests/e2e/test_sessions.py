@@ -125,6 +125,7 @@ def test_a_holder_that_allows_it_is_taken_over_from(laptop: AnyLaptop, kubectl: 
             second.swapped()
             first.wait(60)
             assert "was taken by" in first.err.text
+            assert "could be put back" not in first.err.text  # an error on its way out
             answered_by(kubectl, second.served_by())
             assert len(sessions(laptop, "list", "-n", shop)) == 1
     assert_restored(kubectl, before)
