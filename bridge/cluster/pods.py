@@ -15,7 +15,7 @@ from bridge.cluster.trouble import Trouble, explain_pod, explain_replica_set, is
 from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import dry_run_pod
-from bridge.plan.objects import labels_of, name_of
+from bridge.plan.objects import is_ending, labels_of, name_of
 from bridge.plan.target import WorkloadKind, describe
 from bridge.wire.marks import SESSION_LABEL
 
@@ -54,14 +54,14 @@ class ProxyPod:
     def current(self, *, besides: str = "") -> Object | None:
         """Return the pod as it is now, None if there is none that stays; ``besides``: not the one of this name."""
         pods = self._cluster.list_(self._pods, label_selector=self._selector)
-        staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and name_of(pod) != besides]
+        staying = [pod for pod in pods if not is_ending(pod) and name_of(pod) != besides]
         return _current(staying)
 
     def is_wanted(self) -> bool:
         """Tell whether the cluster keeps such a pod: its ReplicaSet is there, and stays."""
         path = WorkloadKind.REPLICA_SET.path(self._cluster.namespace, self._replica_set)
         try:
-            return not self._cluster.get(path)["metadata"].get("deletionTimestamp")
+            return not is_ending(self._cluster.get(path))
         except NotFound:
             return False
 
@@ -125,7 +125,7 @@ def wait_for_proxy(
 def _current(pods: Iterable[Object]) -> Object | None:
     """Choose among the pods of a session: the newest that is not on its way out."""
     newest = sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
-    staying = [pod for pod in newest if not pod["metadata"].get("deletionTimestamp")]
+    staying = [pod for pod in newest if not is_ending(pod)]
     return next(iter(staying or newest), None)
 
 
@@ -245,7 +245,7 @@ class _Stragglers:
 
 def is_original(pod: Object) -> bool:
     """Tell the target's own pods from a proxy pod, which has its labels."""
-    return SESSION_LABEL not in labels_of(pod) and not pod["metadata"].get("deletionTimestamp")
+    return SESSION_LABEL not in labels_of(pod) and not is_ending(pod)
 
 
 # -- the end -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.calls import Call
 from bridge.cluster.errors import rejection
-from bridge.plan.objects import name_of
+from bridge.plan.objects import is_ending, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,7 +101,7 @@ def _failed(pod: Object, _events: Sequence[Object]) -> Trouble | None:
 
 
 def _going(pod: Object, _events: Sequence[Object]) -> Trouble | None:
-    if not pod["metadata"].get("deletionTimestamp"):
+    if not is_ending(pod):
         return None
     return Trouble("going", f"pod {name_of(pod)} is being deleted", "Run it again.", 2.0)
 
@@ -284,7 +284,7 @@ def progress(pod: Object, events: Sequence[Object] = ()) -> str:
 
 def is_ready(pod: Object) -> bool:
     """Tell whether Services send traffic to the pod."""
-    if pod["metadata"].get("deletionTimestamp"):
+    if is_ending(pod):
         return False
     conditions = _status(pod).get("conditions") or []
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -34,6 +34,11 @@ def annotations_of(item: Object) -> dict[str, str]:
     return item.get("metadata", {}).get("annotations") or {}
 
 
+def is_ending(item: Object) -> bool:
+    """Tell whether it was deleted, and is on its way out."""
+    return bool(item["metadata"].get("deletionTimestamp"))
+
+
 def controller_of(item: Object) -> Object | None:
     """Return the owner reference of the controller that manages ``item``, if one does."""
     owners: list[Object] = item.get("metadata", {}).get("ownerReferences") or []

@@ -21,6 +21,7 @@ from bridge.plan.objects import (
     containers_of,
     controller_of,
     init_containers_of,
+    is_ending,
     is_sidecar,
     labels_of,
     name_of,
@@ -202,7 +203,7 @@ def check_swappable(workload: Object) -> None:
     Without replicas there is no traffic to take over, unless a session set them to 0: see ``undo.check_unclaimed``.
     """
     name = describe(workload)
-    if workload["metadata"].get("deletionTimestamp"):
+    if is_ending(workload):
         raise TargetError(f"{name} is being deleted", hint="Choose a workload that stays.")
     if workload["spec"]["template"]["spec"].get("os", {}).get("name") == "windows":
         raise TargetError(f"{name} runs on Windows nodes", hint="bridge's proxy pod needs Linux.")

@@ -25,7 +25,7 @@ from bridge.cluster.workloads import pods_of, selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
-from bridge.plan.objects import Object, name_of
+from bridge.plan.objects import Object, is_ending, name_of
 from bridge.plan.target import API_VERSION, WorkloadKind, describe
 from bridge.plan.undo import record_of, record_patch, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
@@ -239,9 +239,7 @@ def addresses_of_others(cluster: Cluster, services: Sequence[str], session: str)
     pods = [
         pod for other in others for pod in cluster.list_(f"{namespace}/pods", label_selector=f"{SESSION_LABEL}={other}")
     ]
-    return _addresses(filter(is_ready, pods)) or _addresses(
-        pod for pod in pods if not pod["metadata"].get("deletionTimestamp")
-    )
+    return _addresses(filter(is_ready, pods)) or _addresses(pod for pod in pods if not is_ending(pod))
 
 
 def addresses_of_original(cluster: Cluster, workload: Object) -> list[str]:

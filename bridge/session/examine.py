@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.cluster.access import require_rights
 from bridge.cluster.errors import ApiError, MissingRight
 from bridge.cluster.execute import image_environment
+from bridge.cluster.pods import is_original
 from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of, workloads_of
 from bridge.errors import TargetError
 from bridge.plan.access import Purpose, needed_rights
@@ -22,7 +23,6 @@ from bridge.plan.undo import check_unclaimed, held, record_of, since
 from bridge.session.intend import Situation
 from bridge.session.sessions import Found, Life, find_sessions
 from bridge.session.store import this_laptops_store
-from bridge.wire.marks import SESSION_LABEL
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
@@ -167,8 +167,7 @@ def _situation(
 def original_environment(cluster: Cluster, workload: Object, container: str, narrator: Narrator) -> bytes | None:
     """Return the environment of the running original, which has what its image sets; None where it can't be read."""
     for pod in pods_of(cluster, workload):
-        running = pod.get("status", {}).get("phase") == "Running"
-        if running and SESSION_LABEL not in labels_of(pod) and not pod["metadata"].get("deletionTimestamp"):
+        if is_original(pod) and pod.get("status", {}).get("phase") == "Running":
             return image_environment(cluster, name_of(pod), container, note=narrator.note)
     narrator.note("no pod of the original runs: what its image sets in the environment is not known")
     return None

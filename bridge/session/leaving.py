@@ -20,7 +20,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from bridge.tunnel.rejoin import LOOK_EVERY, relayed, until_at_rest
+from bridge.tunnel.rejoin import relayed, until_at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bridge.session.joined import Joined
     from bridge.session.lifeline import Lifeline
     from bridge.session.readiness import Readiness
-    from bridge.tunnel.inbound import Inbound
     from bridge.tunnel.line import Line
     from bridge.tunnel.loop import EventLoop
 
@@ -76,16 +75,10 @@ class Leaving:
             deadline, moved = time.monotonic() + DRAIN, -1
             await asyncio.sleep(LINGER)
             # On a busy machine what is held may take longer than LINGER to be joined to the original.
-            while self._handed_over and _hold_some(tie.inbound) and time.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY)
-            await until_at_rest(lambda: relayed(tie.inbound), deadline - time.monotonic())
+            await until_at_rest(lambda: tie.inbound if self._handed_over else relayed(tie.inbound), DRAIN - LINGER)
             while any(each.unread for each in tie.inbound) and time.monotonic() < deadline:
                 before, moved = moved, self._line.totals.bytes_in + self._line.totals.bytes_out
                 if before == moved:
                     break
                 await asyncio.sleep(QUIET)
         await self._lifeline.release()
-
-
-def _hold_some(inbound: Sequence[Inbound]) -> bool:
-    return any(each.held for each in inbound)

@@ -256,6 +256,7 @@ class Swap:
 
     def _put_back(self, target: Target, parting: Parting | None) -> None:
         self._signals.forget()
+        patient = self._cluster.patient(PATIENCE)
         if self.taken:
             self._narrator.doing(f"putting {self.plan.target} back")
             if parting:
@@ -266,7 +267,6 @@ class Swap:
         back = False
         if workload and is_anothers(workload, self.plan.session):
             if parting:
-                patient = self._cluster.patient(PATIENCE)
                 parting.hand_over(addresses_of_others(patient, self.plan.services, self.plan.session))
         elif workload and (self.taken or self._replaced):  # that one may have left it swapped
             back = wait_until_back(
@@ -274,9 +274,9 @@ class Swap:
             )
             if back and parting:
                 parting.hand_over(addresses_of_original(self._cluster, workload))
-        traffic.widen(self._cluster.patient(PATIENCE), self.plan.services, self.plan.session)
+        traffic.widen(patient, self.plan.services, self.plan.session)
         if ours:
-            self._forget_replaced(self._cluster.patient(PATIENCE))
+            self._forget_replaced(patient)
         if back:
             proxies = name_of(self.plan.proxy.replica_set)
             traffic.wait_until_sent_to_others(self._cluster, self.plan.services, proxies, self._narrator)

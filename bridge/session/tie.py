@@ -85,10 +85,9 @@ class Tie:
 
     def rests(self, now: float) -> bool:
         """Whether each connection but the keeper's has come to its end, or is read along and rests, at ``now``."""
-        read = relayed(self.inbound)
-        if any(each.held for each in self.inbound) or not all(each.rests(now) for each in read):
+        if not all(each.rests(now) for each in self.inbound):
             return False
-        return self.lanes.connections <= len(read) + 1
+        return self.lanes.connections <= len(relayed(self.inbound)) + 1
 
     async def close(self) -> None:
         """Say goodbye, and close; what is open is reset."""

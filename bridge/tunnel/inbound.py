@@ -140,6 +140,10 @@ class Inbound:
         """Those of them that are read along, and those of these that are without a process now."""
         return self._relayed
 
+    def rests(self, now: float) -> bool:
+        """Whether none waits for the process, and each that is read along rests, at ``now`` (time.monotonic)."""
+        return not self._dialling and all(each.rests(now) for each in self._relayed)
+
     def part(self) -> None:
         """Have those that are read along, and rest, let go of the process, which is to be replaced."""
         for relayed in list(self._relayed):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.cluster import Cluster
+    from bridge.session.swap import Swap
     from tests.component.cluster.apiserver import ApiServer
 
 
@@ -145,15 +146,22 @@ def test_what_still_comes_is_handed_over_when_the_original_is_ready_and_not_yet_
     assert len(parted.heard) == 3
 
 
-def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: World) -> None:
-    """The nodes follow the Service with a delay."""
-    first, parted = world.swap(), Parted(world)
+def taken_by_another(world: World) -> tuple[Swap, Swap]:
+    """A swap, and that of another session which has taken its target and Services."""
+    first = world.swap()
     world.whole(first)
     world.dies()
     world.situation = world.situated(replacing=S)
     second = world.swap("efgh2345")
     second.begin()
     traffic.narrow(world.cluster, second.plan.services, "efgh2345")
+    return first, second
+
+
+def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: World) -> None:
+    """The nodes follow the Service with a delay."""
+    first, second = taken_by_another(world)
+    parted = Parted(world)
     first.undo(parted)
     assert parted.held
     assert parted.heard[0] == ("hand over to 10.0.0.9", (0, "efgh2345"))
@@ -163,13 +171,8 @@ def test_what_still_comes_is_handed_over_to_who_has_taken_the_target(world: Worl
 
 def test_what_still_comes_is_handed_over_to_a_proxy_pod_that_is_not_ready_for_a_moment(world: World) -> None:
     """A busy node answers its probe late; what comes to it is held there, and would be refused here."""
-    first, parted = world.swap(), Parted(world)
-    world.whole(first)
-    world.dies()
-    world.situation = world.situated(replacing=S)
-    second = world.swap("efgh2345")
-    second.begin()
-    traffic.narrow(world.cluster, second.plan.services, "efgh2345")
+    first, _ = taken_by_another(world)
+    parted = Parted(world)
     world.kube.change(
         f"{PODS}/bridge-web-efgh2345-0", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
     )

@@ -31,6 +31,9 @@ class Pod:
         self.looks -= 1
         return max(0, self.looks)
 
+    def rests(self, _now: float) -> bool:
+        return not self.held
+
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         function(*arguments)
 
