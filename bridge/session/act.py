@@ -14,7 +14,7 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -231,7 +231,15 @@ class Action:
 
     def _let_go(self) -> None:
         """Do what is to be done when what has answered has ended."""
-        self._swap.undo(self._leaving)
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Put the original back while the tunnel is up, so that nothing of what comes is refused.
+
+        What fails here is done once more without the tunnel, by ``swapped``: what that one says is how it has ended.
+        """
+        with suppress(BridgeError):
+            self._swap.undo(self._leaving)
 
     def _take(self) -> None:
         reached("ready")

@@ -60,7 +60,7 @@ class Kept(Action):
                 if not self._given_back() or not self._begun_again():
                     return code
         finally:
-            self._swap.undo(self._leaving)
+            self._put_back()
 
     # ---- a run ----------------------------------------------------------------------------------------------------
     def _one_run(self, report: Report, of_image: bytes | None) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.session.changes import PATIENCE
 from tests.cluster import components
 from tests.cluster.link import Link
 from tests.e2e.faults.conftest import Stage, Watch
@@ -87,6 +89,16 @@ def test_a_silent_black_hole_is_noticed_and_the_tunnel_rebuilt(
             session.end()
         watch.count()
         stage.assert_restored()
+
+
+def test_an_end_that_needs_a_second_try_tells_of_no_failure(stage: Stage, settings: Settings) -> None:
+    with stage.session("--grace", "120") as session:
+        with Link(settings).is_cut():
+            session.process.send_signal(signal.SIGTERM)
+            time.sleep(PATIENCE + 5)  # noqa: TID251  # the first try gives up, the second has begun
+        session.wait()
+        assert "could be put back" not in session.err.text
+    stage.assert_restored()
 
 
 @pytest.mark.parametrize("component", ["kube-apiserver", "etcd"])
