@@ -15,6 +15,7 @@ import configparser
 import contextlib
 import json
 import os
+import queue
 import signal
 import socket
 import sys
@@ -133,26 +134,36 @@ def main() -> None:
     threading.Thread(target=server.serve_forever).start()
     print(f"{GREETING}: on port {server.server_port}, tasks from {database.host}", flush=True)
 
-    stop = threading.Event()
+    # Not an Event: a second signal, while the first one's handler is in set(), would wait for that for ever.
+    stop: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    edited = wait_for_edit(stop) if "--reload" in sys.argv else not stop.wait()
+        signal.signal(number, lambda received, _frame: stop.put(received))
+    edited = wait_for_edit(stop) if "--reload" in sys.argv else not stop.get()
     server.stop()
     if edited:
         print("edited: starting again", flush=True)
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def wait_for_edit(stop: threading.Event) -> bool:
+def wait_for_edit(stop: queue.SimpleQueue[int]) -> bool:
     """Wait until this file is written, and rests (true), or the process is told to stop (false)."""
     source = Path(__file__)
     first = last = source.stat().st_mtime_ns
-    while not stop.wait(0.1):
+    while not is_told(stop, within=0.1):
         now = source.stat().st_mtime_ns
         if now == last != first:  # an editor may write it in two steps
             return True
         last = now
     return False
+
+
+def is_told(stop: queue.SimpleQueue[int], within: float) -> bool:
+    """Wait for a signal for `within` seconds; tell whether one came."""
+    try:
+        stop.get(timeout=within)
+    except queue.Empty:
+        return False
+    return True
 
 
 if __name__ == "__main__":
