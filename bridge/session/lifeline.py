@@ -176,7 +176,7 @@ class Lifeline:
     async def _tried(self, tie: Tie, trouble: Trouble, revived: asyncio.Event) -> Tie:
         for pause in delays(first=FIRST_PAUSE, longest=LONGEST_PAUSE, jitter=random.random):
             try:
-                return await self._another(tie.pod if trouble.goes_on else "")
+                return await self._another(_leaving(tie, trouble))
             except (BridgeError, OSError) as error:
                 if isinstance(error, Refused):
                     raise_if_over(error.reason)
@@ -192,6 +192,15 @@ class Lifeline:
             if revived.is_set():
                 return tie
         raise AssertionError("pauses do not end")
+
+
+def _leaving(tie: Tie, trouble: Trouble) -> str:
+    """Return the pod that is not to be connected to any more.
+
+    One that was told to end, as long as its end goes on; after that there may be one of the same name: a node that
+    boots again has the same pods.
+    """
+    return tie.pod if trouble.goes_on and not tie.connection.closed.done() else ""
 
 
 class _revival:  # noqa: N801  # used as a function

@@ -43,6 +43,9 @@ class FakeConnection:
         shortest_round_trip=0.0,
     )
 
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
 
 class FakeTie:
     """A tie whose troubles and echo come when the test says so."""
@@ -343,6 +346,26 @@ def test_a_pod_that_ends_serves_until_its_successor_does() -> None:
         come.set()
         await until(lambda: world.lifeline.tie is second)
         assert world.line.connection is second.connection
+        await world.lifeline.release()
+
+    run(main())
+
+
+def test_a_pod_whose_end_is_over_may_be_there_again() -> None:
+    """A node that boots again has the same pods: what was told to end is a pod of that name all the same."""
+
+    async def main() -> None:
+        second = FakeTie("p0")
+
+        async def booted() -> FakeTie:
+            assert world.asked[-1] == ""
+            return second
+
+        world = World(ClusterError("there is no proxy pod"), booted)
+        await world.hold()
+        world.first.connection.closed.set_result(None)
+        world.first.troubles.put_nowait(ENDING)
+        await until(lambda: world.lifeline.tie is second)
         await world.lifeline.release()
 
     run(main())
