@@ -177,10 +177,13 @@ class Guard:
         return 0
 
     def _not_armed(self, reason: str, again: float) -> float:
-        if self._told is None and time.monotonic() - self._arming_since < _ARMING_SECONDS:
+        if self._is_early():
             return next(self._pauses)
         self._tell(GuardState.UNARMED, reason)
         return again
+
+    def _is_early(self) -> bool:
+        return self._told is None and time.monotonic() - self._arming_since < _ARMING_SECONDS
 
     def _try_rights(self) -> None:
         """Raise ApiError for the first right that is missing, with what is missing as its text."""
@@ -210,6 +213,8 @@ class Guard:
         except NotFound:
             return
         match duty.standing(workload, record):
+            case duty.Standing.NOBODYS if self._is_early() and not self._is_narrowed(record):
+                raise NotFound("the target is not claimed yet")  # this pod is made at the same time
             case duty.Standing.NOBODYS:
                 self._over = duty.over(self._orders)
             case duty.Standing.ANOTHERS:
@@ -271,8 +276,11 @@ class Guard:
 
     def _is_ended(self, record: UndoRecord) -> bool:
         """Look whether nothing beside the record speaks for the session."""
-        paths = [duty.lease_path(self._orders)] if self._orders.lease else []
-        return not any(map(self._speaks_for_us, [*paths, *map(record.service_path, record.services)]))
+        claimed = bool(self._orders.lease) and self._speaks_for_us(duty.lease_path(self._orders))
+        return not claimed and not self._is_narrowed(record)
+
+    def _is_narrowed(self, record: UndoRecord) -> bool:
+        return any(map(self._speaks_for_us, map(record.service_path, record.services)))
 
     def _speaks_for_us(self, path: str) -> bool:
         try:

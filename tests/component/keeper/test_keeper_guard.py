@@ -332,6 +332,20 @@ def test_a_record_that_cannot_be_read_is_left_alone():
     assert cluster.get(TARGET)["spec"]["replicas"] == 0
 
 
+def test_a_guard_that_is_up_before_the_claim_waits_for_it(control):
+    """The proxy pod is made while the target is claimed; where that takes longer, it is not over."""
+    cluster = Cluster()
+    cluster.put(SERVICE, {}, {"selector": {"app": "tasks"}})
+    claimed = cluster.get(TARGET)
+    cluster.put(TARGET, {}, {"replicas": RECORD.replicas})
+    with guarded_proxy(cluster, orders(grace=LONG)) as proxy:
+        laptop = control(proxy)
+        cluster.wait_for(lambda: cluster.asked.count(("GET", TARGET)) > 1)
+        cluster.put(TARGET, claimed["metadata"], claimed["spec"])
+        assert guard_of(laptop).state is GuardState.ARMED
+    assert not is_restored(cluster)
+
+
 def test_a_guard_that_finds_the_target_put_back_does_the_rest_at_once(control):
     """That of before was killed in the middle of it, with the whole pod: the record is gone, its Service is narrow."""
     cluster = Cluster()
