@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from bridge.tunnel.ssh import Connection
 
 
+OPENED_WITHIN = 10.0
+"""Seconds that sshd may take to start its SFTP server. A tunnel that is lost meanwhile may say nothing of it."""
+
+
 async def serve_files(connection: Connection, sock: socket.socket) -> asyncio.BaseTransport:
     """Join ``sock`` (a stream, ours from now on) to an SFTP server in the pod; return what closes it.
 
@@ -20,7 +24,8 @@ async def serve_files(connection: Connection, sock: socket.socket) -> asyncio.Ba
     """
     try:
         pod = _PodsEnd()
-        await connection.open_sftp(pod)
+        async with asyncio.timeout(OPENED_WITHIN):
+            await connection.open_sftp(pod)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_unix_connection(lambda: End(pod), sock=sock)
     except BaseException:
