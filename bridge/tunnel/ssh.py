@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USER = "bridge"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # in the pod: the Service's traffic comes to its address
+ANY6, ANY4 = "::", "0.0.0.0"  # noqa: S104  # in the pod: the Service's traffic comes to its addresses
 PING = "keepalive@openssh.com"
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -119,19 +119,32 @@ class Connection:
         channel.request("subsystem", messages.string("sftp"))
 
     async def listen(self, port: int, on_channel: Callable[[Incoming], object]) -> None:
-        """Accept connections to ``port`` in the pod; each is given to ``on_channel``. TunnelError when refused."""
-        self._channels.listeners[ANY_ADDRESS, port] = on_channel
+        """Accept connections to ``port`` in the pod; each is given to ``on_channel``. TunnelError when refused.
+
+        A pod may have no IPv6, so that may fail. RFC 4254, 7.1 has "" for both, but then one of them is enough for
+        sshd, also where another container has the port at the other.
+        """
         self._note = ""
+        both = (self._listen_at(address, port, on_channel) for address in (ANY6, ANY4))
+        _, listening = await asyncio.gather(*both)
+        if not listening:
+            note = self._note  # that of IPv4, which came last
+            await self.unlisten(port)
+            raise failures.cannot_listen(port, note)
+
+    async def _listen_at(self, address: str, port: int, on_channel: Callable[[Incoming], object]) -> bool:
+        self._channels.listeners[address, port] = on_channel
         try:
-            await self._request(messages.tcpip_forward(ANY_ADDRESS, port))
+            await self._request(messages.tcpip_forward(address, port))
         except failures.Refused:
-            del self._channels.listeners[ANY_ADDRESS, port]
-            raise failures.cannot_listen(port, self._note) from None
+            del self._channels.listeners[address, port]
+            return False
+        return True
 
     async def unlisten(self, port: int) -> None:
         """Accept no more connections to ``port``."""
-        if self._channels.listeners.pop((ANY_ADDRESS, port), None) is not None:
-            await self._request(messages.cancel_tcpip_forward(ANY_ADDRESS, port))
+        listening = [address for address in (ANY6, ANY4) if self._channels.listeners.pop((address, port), None)]
+        await asyncio.gather(*(self._request(messages.cancel_tcpip_forward(address, port)) for address in listening))
 
     async def ping(self) -> float:
         """Have sshd answer through the data path; return the seconds that it took."""

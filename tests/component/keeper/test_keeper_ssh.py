@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from bridge.tunnel.keys import make_session_keys
+from bridge.tunnel.ssh import ANY4, ANY6
 from tests.component.proxy import SSHD, USER, free_ports, unprivileged
 
 from .conftest import public_key
@@ -98,18 +99,19 @@ def test_a_thousand_connections_fit_in_one(proxy, ssh):
         assert all(channel.active for channel in channels)
 
 
-def test_the_sessions_ports_are_listened_on_for_all_and_reached(proxy, ssh, listen):
+@pytest.mark.parametrize(("address", "loopback"), [(ANY4, "127.0.0.1"), (ANY6, "::1")])
+def test_the_sessions_ports_are_listened_on_for_all_and_reached(proxy, ssh, listen, address, loopback):
     transport = ssh(proxy)
     for port in listen:
-        assert transport.request_port_forward("0.0.0.0", port) == port
-        with socket.create_connection(("127.0.0.1", port), 5) as client:
+        assert transport.request_port_forward(address, port) == port
+        with socket.create_connection((loopback, port), 5) as client:
             channel = transport.accept(5)
             client.sendall(b"request")
             assert channel.recv(100) == b"request"
             channel.sendall(b"response")
             assert client.recv(100) == b"response"
             channel.close()
-    assert {local_address(port) for port in listen} == {"0.0.0.0"}
+    assert {local_address(port) for port in listen} == {address}
 
 
 def test_another_port_is_not_listened_on(proxy, ssh):
@@ -156,8 +158,8 @@ def test_what_sshd_makes_of_its_configuration(proxy):
 
 
 def local_address(port: int) -> str:
-    """Where a port of this machine is listened on, by IPv4."""
-    listeners = [entry for entry in psutil.net_connections("tcp4") if entry.status == "LISTEN"]
+    """Where a port of this machine is listened on."""
+    listeners = [entry for entry in psutil.net_connections("tcp") if entry.status == "LISTEN"]
     (address,) = {entry.laddr.ip for entry in listeners if entry.laddr.port == port}
     return address
 

@@ -486,6 +486,23 @@ def test_a_port_that_is_taken_in_the_pod_is_refused_with_its_number(run, sshd):
     run(main())
 
 
+def test_a_pod_without_ipv6_is_listened_on_all_the_same(run, sshd):
+    async def main():
+        with socket.create_server(("::", 0), family=socket.AF_INET6) as in_the_way:
+            port = in_the_way.getsockname()[1]
+            async with connected(sshd) as (connection, _):
+                await connection.listen(port, lambda incoming: incoming.refuse("seen"))
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
+                await connection.unlisten(port)
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection("127.0.0.1", port)
+
+    run(main())
+
+
 def test_a_port_that_this_session_may_not_have_is_refused(run, tmp_path):
     async def main(server):
         async with connected(server) as (connection, _):
