@@ -28,7 +28,7 @@ from bridge.laptop.published import Elsewhere, Opened, Published
 from bridge.laptop.servers import Inside, InsideOrOutside
 from bridge.session.advice import kernels_choice
 from bridge.session.readiness import LOOK_EVERY
-from bridge.tunnel.inbound import Inbound
+from bridge.tunnel.inbound import Inbound, ProcessGone
 from bridge.tunnel.outbound import Outbound
 from bridge.tunnel.reading import Pause, Reading
 from bridge.tunnel.relay import End
@@ -139,6 +139,7 @@ class Joined:
         """Have a process answer what comes from now on, also on connections to the original, as soon as they rest."""
         self._over = self._awaited = False
         self._stand_ins.clear()
+        self._known.set()  # for those who wait now: they go to the process
         self._known.clear()
         self._reading = self._of_process
         self._parting.begin()
@@ -183,19 +184,21 @@ class Joined:
         return [dials[way] for way in there]
 
     async def _dial_target(
-        self, pod_port: int, factory: Callable[[], asyncio.Protocol], host: str, _port: int
+        self, pod_port: int, factory: Callable[[], asyncio.Protocol], _host: str, _port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self._over:
-            return await self._dial_stand_in(factory, host, pod_port)
+            raise ProcessGone("the process has ended")
         if self._is_replaced():
             raise ConnectionRefusedError("the process is being replaced")
         return await self.servers.dial(factory, self._wanted.laptop(pod_port))
 
     async def _dial_stand_in(
-        self, factory: Callable[[], asyncio.Protocol], _host: str, pod_port: int
+        self, factory: Callable[[], asyncio.Protocol], host: str, pod_port: int
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         if self._awaited:
             await self._known.wait()  # its client's patience is the bound, and the end of the session
+            if not self._over:
+                return await self._dial_target(pod_port, factory, host, pod_port)
         if not self._stand_ins:
             raise ConnectionRefusedError("no replica of the original stands in")
         self._stand_ins.rotate(-1)  # in turn, as a Service does it

@@ -5,7 +5,8 @@ client sends waits in the client's own kernel. When the process does not accept 
 the connection is held for a while instead of refused: the client sees a slow answer, not an error.
 
 A process that listens, but takes no more (a debugger holds it, and its backlog is full), is alive: what comes to it is
-held until it goes on, or somebody stands in for it.
+held until it goes on, or somebody stands in for it. Where there is no process any more (``ProcessGone``), all that is
+held goes to who stands in for it, at once.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class PortMap(Protocol):
 class Inbound:
     """Listens in the pod and relays. ``async with Inbound(connection, ports, dial): ...``, on the loop.
 
-    ``dial`` connects to a port of the process. ``wait_accepting(port)`` returns when the process may accept on that
-    port (again); without it a refused connection is not held. ``fallback`` connects to who answers the pod's port
-    instead of a process that did not accept within ``hold`` seconds. ``on_taken`` is called for each connection that
-    somebody has answered. ``reading`` says, for each connection anew, whether and how it is read along; for one that is
-    held, when it is dialled at last.
+    ``dial`` connects to a port of the process; ProcessGone when there is none. ``wait_accepting(port)`` returns when it
+    is worth dialling that port (again): the process may accept, or is gone; one connection at a time asks it. Without
+    it, or with ``hold`` 0, a refused connection is not held. ``fallback`` connects to who answers the pod's port
+    instead of a process that is gone, or did not accept within ``hold`` seconds. ``on_taken`` is called for each
+    connection that somebody has answered. ``reading`` says, for each connection anew, whether and how it is read along;
+    for one that is held, when it is dialled at last.
     """
 
     def __init__(
@@ -84,13 +86,15 @@ class Inbound:
         self._on_taken = on_taken
         self._reading = reading
         self._dialling: set[asyncio.Task[None]] = set()
-        # One at a time tries a full backlog again: thousands may wait for it.
+        # One at a time tries a full backlog again, and looks whether the process accepts: thousands may wait for it.
         self._turns = {port.laptop: asyncio.Lock() for port in self._ports}
+        self._looks = {port.laptop: asyncio.Lock() for port in self._ports}
         self._ends: set[Listed] = set()
         self._relayed: set[Relayed] = set()
 
     async def start(self) -> None:
         """Listen on every port, all asked for at once. TunnelError when the pod refuses one."""
+        self._connection.closed.add_done_callback(lambda _: self._forget_held())
         listening = (self._connection.listen(port.pod, self._to(port)) for port in self._ports)
         results = await asyncio.gather(*listening, return_exceptions=True)
         for error in results:
@@ -105,13 +109,16 @@ class Inbound:
                 unlistening = (self._connection.unlisten(port.pod) for port in self._ports)
                 await asyncio.gather(*unlistening, return_exceptions=True)
         finally:  # also for who does not wait for the pod's answer
-            for task in self._dialling:
-                task.cancel()
+            self._forget_held()
             for relayed in list(self._relayed):
                 relayed.close()
             for end in list(self._ends):
                 end.reset()
         await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    def _forget_held(self) -> None:
+        for task in self._dialling:
+            task.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -228,7 +235,7 @@ class Inbound:
         listens = False
         turn: AbstractAsyncContextManager[object] = nullcontext()
         try:
-            async with asyncio.timeout(self._hold if self._wait_accepting else None):
+            async with asyncio.timeout((self._hold or ATTEMPT) if self._wait_accepting else None):
                 while True:
                     listens = True
                     try:
@@ -240,11 +247,15 @@ class Inbound:
                         turn = self._turns[port]
                     except ConnectionError:
                         listens = False
-                        if self._wait_accepting is None:
+                        if self._wait_accepting is None or not self._hold:
                             raise
-                        await asyncio.gather(self._wait_accepting(port), asyncio.sleep(PAUSE))
+                        await asyncio.gather(self._worth_dialling(port, self._wait_accepting), asyncio.sleep(PAUSE))
         except TimeoutError as error:
             raise (_Busy if listens and self._hold else TimeoutError)(f"port {port} took nothing") from error
+
+    async def _worth_dialling(self, port: int, wait_accepting: Callable[[int], Awaitable[None]]) -> None:
+        async with self._looks[port]:
+            await wait_accepting(port)
 
     async def _dial_once(self, port: int, new_end: Callable[[], Listed], relayed: Relayed | None) -> Listed:
         pauses = relayed.pauses if relayed else 0
@@ -254,6 +265,10 @@ class Inbound:
             end.reset()
             raise ConnectionResetError("it was taken by a process that is replaced by now")
         return end
+
+
+class ProcessGone(OSError):
+    """There is no process any more, and none is to be waited for."""
 
 
 class _ToBeRead(Exception):

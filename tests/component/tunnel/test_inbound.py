@@ -10,7 +10,7 @@ import pytest
 
 from bridge.errors import TunnelError
 from bridge.plan.ports import PortMap
-from bridge.tunnel.inbound import Inbound
+from bridge.tunnel.inbound import ATTEMPT, Inbound, ProcessGone
 from bridge.tunnel.reading import Reading
 from tests.component.proxy import free_ports, running_proxy
 from tests.component.tunnel.peers import Sshd
@@ -38,8 +38,8 @@ async def inbound(pod, to: int, **options):
             yield inbound, server
 
 
-async def ask(text: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", PORTS[0])
+async def ask(text: bytes, host: str = "127.0.0.1") -> bytes:
+    reader, writer = await asyncio.open_connection(host, PORTS[0])
     writer.write(text)
     writer.write_eof()
     try:
@@ -53,6 +53,18 @@ def test_the_process_answers_what_comes_to_the_pods_port(run, pod):
         async with serving(echo) as port, inbound(pod, port):
             answers = await asyncio.gather(*(ask(b"%d" % number) for number in range(100)))
             assert answers == [b"%d" % number for number in range(100)]
+
+    run(main())
+
+
+def test_the_pods_port_is_reached_by_ipv6_too_until_it_stops(run, pod):
+    """A Service may have IPv6 endpoints, and the kubelet ask there whether the pod is Ready."""
+
+    async def main():
+        async with serving(echo) as port, inbound(pod, port):
+            assert await ask(b"by IPv6", host="::1") == b"by IPv6"
+        with pytest.raises(ConnectionRefusedError):
+            await ask(b"late", host="::1")
 
     run(main())
 
@@ -266,6 +278,100 @@ def test_without_a_hold_the_original_answers_at_once(run, pod):
             async with inbound(pod, free_ports(1)[0], fallback=standing_in(original, []), **options):
                 answers = await asyncio.wait_for(asyncio.gather(*(ask(b"%d" % n) for n in range(20))), 10)
                 assert answers == [b"original:%d" % n for n in range(20)]
+
+    run(main())
+
+
+def test_without_a_hold_the_process_answers_all_the_same(run, pod):
+    async def main():
+        asked = []
+        async with serving(echo) as port, serving(say_original) as original:
+            options = {"wait_accepting": never_accepting, "hold": 0.0, "fallback": standing_in(original, asked)}
+            async with inbound(pod, port, **options):
+                answers = await asyncio.gather(*(ask(b"%d" % number) for number in range(20)))
+                assert (answers, asked) == ([b"%d" % number for number in range(20)], [])
+
+    run(main())
+
+
+def test_all_that_is_held_goes_to_the_original_at_once_when_the_process_is_gone(run, pod):
+    """Each of them takes a round trip of the tunnel: one after another, the last would come too late."""
+
+    async def main():
+        gone, dialled, arrived = False, 0, asyncio.Event()
+
+        async def dial(*_):
+            raise ProcessGone if gone else ConnectionRefusedError
+
+        async def wait_accepting(_: int) -> None:
+            while not gone:  # noqa: ASYNC110  # as who tells by the kernel's table
+                await asyncio.sleep(0.01)
+
+        async with serving(say_original) as original:
+
+            async def far_away(factory, _host, _port):
+                nonlocal dialled
+                dialled += 1
+                if dialled == 50:
+                    arrived.set()
+                await arrived.wait()
+                return await asyncio.get_running_loop().create_connection(factory, "127.0.0.1", original)
+
+            options = {"wait_accepting": wait_accepting, "fallback": far_away, "hold": 60}
+            async with connected(pod) as (connection, _):
+                maps = [PortMap(pod=PORTS[0], laptop=1, name="", origin="")]
+                async with Inbound(connection, maps, dial, **options) as inbound_:
+                    asking = [asyncio.ensure_future(ask(b"%d" % number)) for number in range(50)]
+                    async with asyncio.timeout(SOON):
+                        while inbound_.held < 50:  # noqa: ASYNC110  # sshd hands them over one by one
+                            await asyncio.sleep(0.01)
+                        await asyncio.sleep(2 * ATTEMPT)  # longer than a try of a process that takes nothing
+                        gone = True
+                        assert await asyncio.gather(*asking) == [b"original:%d" % number for number in range(50)]
+
+    run(main())
+
+
+def test_one_at_a_time_looks_whether_the_process_accepts(run, pod):
+    async def main():
+        port, accepting, looking, most = free_ports(1)[0], asyncio.Event(), 0, 0
+
+        async def wait_accepting(_: int) -> None:
+            nonlocal looking, most
+            looking += 1
+            most = max(most, looking)
+            try:
+                await accepting.wait()
+            finally:
+                looking -= 1
+
+        async with inbound(pod, port, wait_accepting=wait_accepting, hold=60) as (inbound_, _):
+            asking = [asyncio.ensure_future(ask(b"%d" % number)) for number in range(20)]
+            async with asyncio.timeout(SOON):
+                while inbound_.held < 20 or not looking:  # noqa: ASYNC110  # sshd hands them over one by one
+                    await asyncio.sleep(0.01)
+                server = await asyncio.start_server(_echo_and_close, "127.0.0.1", port)
+                accepting.set()
+                assert await asyncio.gather(*asking) == [b"%d" % number for number in range(20)]
+            assert most == 1
+            server.close()
+            await server.wait_closed()
+
+    run(main())
+
+
+def test_what_was_held_on_a_stream_that_is_cut_is_forgotten(run, pod):
+    async def main():
+        async with inbound(pod, free_ports(1)[0], wait_accepting=never_accepting, hold=60) as (inbound_, server):
+            asking = asyncio.ensure_future(ask(b"hello"))
+            async with asyncio.timeout(SOON):
+                while not inbound_.held:  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.01)
+                server.cut()
+                while inbound_.held:  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.01)
+            with contextlib.suppress(ConnectionResetError):
+                await asyncio.wait_for(asking, SOON)
 
     run(main())
 
