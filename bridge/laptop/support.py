@@ -7,6 +7,7 @@ which can be behind it. ``check_supported`` is what can be known before.
 import errno
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,16 +167,15 @@ def _allow(name: str, value: str) -> str:
 
 
 def _apparmor(interpreter: str) -> str:
-    """Ubuntu 23.10 and newer: a profile for one program, or the setting for all."""
+    """Ubuntu 23.10 and newer: a profile for one program, or the setting for all.
+
+    A line each, since it is shown indented: the end of a here-document would not be found by who pastes it.
+    """
     program = os.path.realpath(interpreter)  # AppArmor attaches to the real path
+    opening = f"profile bridge {program} flags=(unconfined) {{"
+    profile = shlex.join(["abi <abi/4.0>,", "include <tunables/global>", opening, "  userns,", "}"])
+    file = "/etc/apparmor.d/bridge"
     return f"""Allow them to the Python that runs bridge:
-  sudo tee /etc/apparmor.d/bridge <<'END'
-  abi <abi/4.0>,
-  include <tunables/global>
-  profile bridge {program} flags=(unconfined) {{
-    userns,
-  }}
-  END
-  sudo apparmor_parser -r /etc/apparmor.d/bridge
+  printf '%s\\n' {profile} | sudo tee {file} && sudo apparmor_parser -r {file}
 or to every program: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
 {_OTHERWISE}"""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 from bridge.cli.console import Console, JsonLines
+from bridge.laptop.support import explain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
@@ -42,3 +47,23 @@ def test_for_people_events_are_sentences_only(capsys: pytest.CaptureFixture[str]
     account.warn("careful", event="exited", code=3)
     written = capsys.readouterr().err
     assert [line.split("s ", 1)[1] for line in written.splitlines()] == ["+ started", "! careful"]
+
+
+def test_the_apparmor_profile_of_a_hint_can_be_pasted_as_it_is_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings = {"kernel.apparmor_restrict_unprivileged_userns": "1"}
+    error = explain("user namespace", errno.EPERM, "", sysctl=settings.get, interpreter="/usr/bin/python3.12")
+    Console().fail(error.message, error.hint)
+    _, shown = capsys.readouterr().err.split("that runs bridge:\n")
+    commands, _ = shown.split("or to every program")
+    sudo = 'sudo() { if [ "$1" = tee ]; then cat > profile; else echo "$@" > called; fi; }\n'
+    subprocess.run(["/bin/sh"], input=sudo + commands, text=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "profile").read_text().splitlines() == [
+        "abi <abi/4.0>,",
+        "include <tunables/global>",
+        "profile bridge /usr/bin/python3.12 flags=(unconfined) {",
+        "  userns,",
+        "}",
+    ]
+    assert (tmp_path / "called").read_text() == "apparmor_parser -r /etc/apparmor.d/bridge\n"
