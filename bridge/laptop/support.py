@@ -7,6 +7,7 @@ which can be behind it. ``check_supported`` is what can be known before.
 import errno
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,12 @@ _LIMITS = {
     "user namespace": ["user.max_user_namespaces"],
     "own user namespace": ["user.max_user_namespaces"],
     "network and mount namespaces": ["user.max_net_namespaces", "user.max_mnt_namespaces"],
+}
+
+# Settings which forbid them: the value that does, and the one that allows them.
+_SWITCHES = {
+    "kernel.unprivileged_userns_clone": ("0", "1"),  # Debian's and Arch's kernels
+    "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu's
 }
 
 
@@ -99,17 +106,37 @@ def read_sysctl(name: str) -> str | None:
         return None
 
 
+def read_own(name: str) -> str | None:
+    """What the kernel tells of this process, such as ``status`` or ``attr/current``; None where it does not."""
+    try:
+        return Path("/proc/self", name).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:  # attr/current is there, but can't be read, where no security module has a label for it
+        return None
+
+
+def is_confined(status: str, label: str) -> bool:
+    """Whether a seccomp filter or an AppArmor profile bounds a process: in a container one does, or both.
+
+    ``status``: its /proc/PID/status (proc_pid_status(5)). ``label``: its /proc/PID/attr/current; with AppArmor
+    ``unconfined`` or ``PROFILE (MODE)``, where the mode may be ``unconfined`` as well, or ``complain``.
+    """
+    is_filtered = re.search(r"^Seccomp:\s*[12]$", status, re.MULTILINE)
+    return bool(is_filtered or re.search(r"\((enforce|kill|mixed)\)$", label))
+
+
 def explain(
     step: str,
     number: int,
     detail: str,
     *,
     sysctl: Callable[[str], str | None] = read_sysctl,
+    own: Callable[[str], str | None] = read_own,
     interpreter: str = sys.executable,
 ) -> SandboxError:
     """The error for init's ``step``, which failed with errno ``number`` and ``detail``."""
+    confined = number in (errno.EPERM, errno.EACCES) and is_confined(own("status") or "", own("attr/current") or "")
     if step in _LIMITS:
-        return _namespaces(step, number, detail, sysctl, interpreter)
+        return _namespaces(step, number, detail, sysctl, interpreter, confined=confined)
     if step == "rules":
         return SandboxError(
             f"The kernel did not take the sandbox's packet rules: {detail}",
@@ -121,7 +148,8 @@ def explain(
         return SandboxError(f"The pod's volumes can't be mounted live: {detail}.", hint=hint)
     if step == "volume":
         return _volume(detail, number)
-    return SandboxError(f"The sandbox could not be made: {step}: {detail or os.strerror(number)}.", hint=_OTHERWISE)
+    hint = _container(sysctl) if confined else _OTHERWISE
+    return SandboxError(f"The sandbox could not be made: {step}: {detail or os.strerror(number)}.", hint=hint)
 
 
 def _volume(path: str, number: int) -> SandboxError:
@@ -140,14 +168,19 @@ def _volume(path: str, number: int) -> SandboxError:
 
 
 def _namespaces(
-    step: str, number: int, detail: str, sysctl: Callable[[str], str | None], interpreter: str
+    step: str, number: int, detail: str, sysctl: Callable[[str], str | None], interpreter: str, *, confined: bool
 ) -> SandboxError:
     forbidden = "This laptop does not let ordinary users make user namespaces"
     if number == errno.ENOSPC:
         name = next((each for each in _LIMITS[step] if sysctl(each) == "0"), _LIMITS[step][0])
         return SandboxError(f"{forbidden} ({name} = {sysctl(name)}).", hint=_allow(name, "15000"))
-    if sysctl("kernel.unprivileged_userns_clone") == "0":  # Debian's and Arch's kernels
-        name = "kernel.unprivileged_userns_clone"
+    if confined:  # first: the settings are those of a container's host, and can't be set in it
+        return SandboxError(
+            f"{forbidden}: a seccomp filter or an AppArmor profile confines bridge here, as in a container.",
+            hint=_container(sysctl),
+        )
+    name = "kernel.unprivileged_userns_clone"
+    if sysctl(name) == "0":
         return SandboxError(f"{forbidden} ({name} = 0).", hint=_allow(name, "1"))
     if sysctl("kernel.apparmor_restrict_unprivileged_userns") == "1":
         return SandboxError(f"{forbidden} (AppArmor restricts them).", hint=_apparmor(interpreter))
@@ -166,6 +199,16 @@ def _allow(name: str, value: str) -> str:
     )
 
 
+def _container(sysctl: Callable[[str], str | None]) -> str:
+    """Docker's, for one: its seccomp profile forbids the namespaces, its AppArmor profile the mounts in them."""
+    needed = [f"sudo sysctl -w {name}={on}" for name, (off, on) in _SWITCHES.items() if sysctl(name) == off]
+    on_host = f", and on its host:\n  {' && '.join(needed)}" if needed else "."
+    return (
+        "Run bridge outside of the container; or start that with --privileged; or (docker) with "
+        f"--security-opt seccomp=unconfined --security-opt apparmor=unconfined{on_host}"
+    )
+
+
 def _apparmor(interpreter: str) -> str:
     """Ubuntu 23.10 and newer: a profile for one program, or the setting for all.
 
@@ -177,5 +220,5 @@ def _apparmor(interpreter: str) -> str:
     file = "/etc/apparmor.d/bridge"
     return f"""Allow them to the Python that runs bridge:
   printf '%s\\n' {profile} | sudo tee {file} && sudo apparmor_parser -r {file}
-or to every program: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
+or to every program (in a container: on its host): sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
 {_OTHERWISE}"""

@@ -52,8 +52,10 @@ def test_for_people_events_are_sentences_only(capsys: pytest.CaptureFixture[str]
 def test_the_apparmor_profile_of_a_hint_can_be_pasted_as_it_is_shown(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    settings = {"kernel.apparmor_restrict_unprivileged_userns": "1"}
-    error = explain("user namespace", errno.EPERM, "", sysctl=settings.get, interpreter="/usr/bin/python3.12")
+    ubuntu, own = {"kernel.apparmor_restrict_unprivileged_userns": "1"}, {"attr/current": "unconfined"}
+    error = explain(
+        "user namespace", errno.EPERM, "", sysctl=ubuntu.get, own=own.get, interpreter="/usr/bin/python3.12"
+    )
     Console().fail(error.message, error.hint)
     _, shown = capsys.readouterr().err.split("that runs bridge:\n")
     commands, _ = shown.split("or to every program")
