@@ -14,11 +14,11 @@ Byte for byte: names and values are bytes, as execve(2) takes them. From the low
     class         names                                     why
     ------------  ----------------------------------------  ---------------------------------------------------------
     laptop's own  PATH HOME USER SHELL TERM PWD TMPDIR      they say where and who the developer is; the pod's would
-                  DISPLAY SSH_AUTH_SOCK VIRTUAL_ENV XDG_*   break shells, editors, debuggers, virtual environments
+                  DISPLAY EDITOR SSH_AUTH_SOCK XDG_* ...    break shells, editors, debuggers, virtual environments
     hard          LD_LIBRARY_PATH LD_PRELOAD JAVA_HOME      files of the image's own file system: the loader, a JVM or
                   PYTHONHOME GOROOT ...                     an interpreter would not start
     toolchain     PYTHONPATH NODE_PATH GOPATH CLASSPATH     the image's files too, but where the pod's spec sets them
-                  GEM_HOME ...                              they may name a volume, which is there: pod yes, image no
+                  GEM_HOME KUBECONFIG ...                   they may name a volume, which is there: pod yes, image no
     locale        LANG LANGUAGE LC_* TZ                     the developer's, unless the pod's spec sets them
     proxies       HTTP_PROXY NO_PROXY ... (any case)        the laptop's way out; in the sandbox, traffic leaves from
                                                             the pod. The pod's own ones are kept
@@ -41,7 +41,8 @@ def _names(text: str) -> frozenset[bytes]:
 _LAPTOPS = _names(
     "PATH HOME USER LOGNAME SHELL PWD OLDPWD SHLVL _ TERM COLORTERM TERMINFO TERMINFO_DIRS TERM_PROGRAM "
     "TERM_PROGRAM_VERSION COLUMNS LINES TMPDIR TMP TEMP DISPLAY WAYLAND_DISPLAY XAUTHORITY DBUS_SESSION_BUS_ADDRESS "
-    "VIRTUAL_ENV VIRTUAL_ENV_PROMPT SSH_AUTH_SOCK SSH_AGENT_PID SSH_ASKPASS SSH_CONNECTION SSH_CLIENT SSH_TTY GPG_TTY"
+    "EDITOR VISUAL VIRTUAL_ENV VIRTUAL_ENV_PROMPT SSH_AUTH_SOCK SSH_AGENT_PID SSH_ASKPASS SSH_CONNECTION SSH_CLIENT "
+    "SSH_TTY GPG_TTY"
 )
 _LAPTOPS_PREFIXES = (b"XDG_", b"CONDA_", b"PYENV_", b"NVM_", b"VSCODE_")
 _HARD = _names(
@@ -52,7 +53,7 @@ _TOOLCHAIN = _names(
     "PYTHONPATH PYTHON_VERSION PYTHON_SHA256 PYTHON_PIP_VERSION PYTHONSTARTUP PYTHONUSERBASE NODE_PATH NODE_VERSION "
     "YARN_VERSION NPM_CONFIG_PREFIX GOPATH GOTOOLCHAIN GOLANG_VERSION CLASSPATH JAVA_VERSION MAVEN_HOME GRADLE_HOME "
     "GEM_HOME GEM_PATH BUNDLE_APP_CONFIG BUNDLE_PATH RUBY_VERSION COMPOSER_HOME PHP_INI_DIR DOTNET_VERSION GPG_KEY "
-    "SSL_CERT_DIR SSL_CERT_FILE"
+    "SSL_CERT_DIR SSL_CERT_FILE KUBECONFIG"
 )
 _PROXIES = _names("http_proxy https_proxy ftp_proxy all_proxy no_proxy")
 _LOCALE = re.compile(rb"LANG|LANGUAGE|LC_[A-Z]+|TZ")

@@ -50,7 +50,7 @@ def test_a_megabyte_and_many_lines_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"PATH", b"HOME", b"TERM", b"USER", b"SSH_AUTH_SOCK", b"XDG_RUNTIME_DIR", b"VIRTUAL_ENV"]
+    "name", [b"PATH", b"HOME", b"TERM", b"USER", b"EDITOR", b"SSH_AUTH_SOCK", b"XDG_RUNTIME_DIR", b"VIRTUAL_ENV"]
 )
 def test_what_is_the_laptops_own_stays(name: bytes) -> None:
     assert inside({name: b"laptop"}, {name: b"pod"}, {name: b"image"}) == {name: b"laptop"}
@@ -66,6 +66,12 @@ def test_a_toolchains_paths_come_from_the_pods_spec_but_not_from_the_image() -> 
     laptop = {b"PYTHONPATH": b"/home/ann/lib"}
     assert inside(laptop, image={b"PYTHONPATH": b"/usr/src"}) == laptop
     assert inside(laptop, {b"PYTHONPATH": b"/volume"}) == {b"PYTHONPATH": b"/volume"}
+
+
+def test_the_kubeconfig_is_the_pods_where_its_spec_names_one_in_a_volume_but_not_one_of_the_image() -> None:
+    laptop = {b"KUBECONFIG": b"/home/ann/.kube/config"}
+    assert inside(laptop, image={b"KUBECONFIG": b"/root/.kube/config"}) == laptop
+    assert inside(laptop, {b"KUBECONFIG": b"/volume/config"}) == {b"KUBECONFIG": b"/volume/config"}
 
 
 def test_the_locale_is_the_developers_unless_the_pods_spec_says_so() -> None:
