@@ -9,7 +9,7 @@ Foreign exceptions are translated into these once, at the boundary of the packag
     +- ClusterError          4   the API server or the cluster says no, or does not answer
     |  +- Forbidden          5   a right is missing
     +- TunnelError           6   the stream or SSH to the proxy pod
-    +- SandboxError          7   this laptop: namespaces, ports, not Linux
+    +- SandboxError          7   this laptop: namespaces, no nft, not Linux
     +- CommandError        127   the command cannot be started (126: found, but not executable)
     +- Interrupted         130   ended by the user before the process started
 

@@ -140,7 +140,7 @@ def explain(
     if step == "rules":
         return SandboxError(
             f"The kernel did not take the sandbox's packet rules: {detail}",
-            hint="It needs nf_tables with nat, redirect and reject in the inet family (Linux 5.2 or newer): "
+            hint="It needs nf_tables with nat, redirect and reject in the inet family (Linux 5.3 or newer): "
             "sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_ct nft_reject_inet",
         )
     if step == "fuse":
