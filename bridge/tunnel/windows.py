@@ -5,8 +5,8 @@ not read yet never passes the window's size. It opens again only as the reader r
 on the other side of the tunnel.
 
 How large? A window smaller than (rate x round trip) leaves a long link idle; a larger one only builds a queue in which
-other channels' small requests wait. So it follows what the link carries in a round trip (`Pace`), and shrinks when very
-many channels are open, so that all of them together stay bounded.
+other channels' small requests wait. So it follows what the link carries in a round trip (`Pace`), and is smaller when
+very many channels are open: all of them together grow much more slowly than their number (`IN_ALL`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ FADING = 0.8
 GRANT = 128 * KIB
 """What is read is granted anew in pieces of this size, or of half a smaller window: few messages, and no waiting."""
 IN_ALL = 128 * MIB
-"""The receive windows of all channels together."""
+"""Of this a receive window gets an equal share at most, when it is made and whenever more is granted.
+
+It is not taken back when more channels come: RFC 4254 has no message for that. So while nobody reads, n windows of w
+bytes grow to IN_ALL * (1 + ln(n * w / IN_ALL)) together: 440 MiB for 2000 on a short link, 655 MiB on one that wants
+`LARGEST`; past 2048 each one more has `SMALLEST`. And each lane has channels of its own. To give out no more than is
+left of a sum would leave the smallest one to whoever comes late, though those before are idle, as most are."""
 
 
 class Overrun(Exception):

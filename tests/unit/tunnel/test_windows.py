@@ -7,6 +7,7 @@ from bridge.tunnel.windows import (
     IN_ALL,
     LARGEST,
     LATEST,
+    MIB,
     ON_A_SHORT_LINK,
     SMALLEST,
     Overrun,
@@ -165,3 +166,9 @@ def test_a_pause_is_not_the_end_and_a_long_one_is():
 def test_many_channels_share():
     assert window_size(LARGEST, channels=10) == LARGEST
     assert window_size(LARGEST, channels=2000) == IN_ALL // 2000
+
+
+@pytest.mark.parametrize(("wanted", "most"), [(ON_A_SHORT_LINK, 443 * MIB), (LARGEST, 657 * MIB)])
+def test_the_windows_of_readers_that_all_stall_grow_much_more_slowly_than_their_number(wanted, most):
+    together = sum(window_size(wanted, channels=count) for count in range(1, 2001))
+    assert IN_ALL < together < most
