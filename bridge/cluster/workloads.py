@@ -47,6 +47,17 @@ def _read(cluster: Cluster, kind: WorkloadKind, name: str) -> Object | MissingRi
         return error
 
 
+def workload_named(cluster: Cluster, target: str) -> Object | None:
+    """Return the workload that ``target`` (``deployment/web``) is, with its kind; None if there is none.
+
+    Raise MissingRight if it may not be read.
+    """
+    word, _, name = target.partition("/")
+    kind = WorkloadKind.parse(word)
+    found = cluster.find(kind.path(cluster.namespace, name))
+    return kind.stamp(found) if found else None
+
+
 def _all(cluster: Cluster, spec: TargetSpec) -> list[Object]:
     """Return all workloads; raise TargetError if they may not be listed, so that the user is not told that none is."""
     lists = cluster.gather(*(partial(_list, cluster, kind.path(cluster.namespace)) for kind in WorkloadKind))

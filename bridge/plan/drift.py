@@ -7,8 +7,8 @@ its record is gone                       the session is over: somebody restored 
 its record is another's                  the target was taken: the session is over when no Service selects it any more,
                                          for until then nobody else answers
 the target is another one                it was made anew: so is the session
-its record is gone, but not its Lease    where the replicas are as they were left: somebody rolled it back, which
-                                         replaces annotations, and it is written again; else it is being restored
+its record is gone, but not its claim    where the replicas are as they were left: somebody rolled it back, which
+(its Lease, a narrowed Service)          replaces annotations, and it is written again; else it is being restored
 other replicas than were left            somebody (a person, an autoscaler, a GitOps controller) scaled it: the pods
                                          do their work; they get traffic only of Services that are not narrowed
 a Service selects without the session    somebody applied it anew: it is narrowed again
@@ -59,7 +59,8 @@ def drift(
 ) -> Drift:
     """Compare a target and its Services (as just read; None: deleted) with what the ``record``'s session left.
 
-    ``claimed``: whether the target's Lease is still the session's. ``template``: its pods' as it was at the beginning.
+    ``claimed``: whether something beside the record says that the session was not ended. ``template``: its pods' as it
+    was at the beginning.
     """
     if workload is None:
         return Drift(notes=(f"{record.target} was deleted: there is nothing to put back at the end",))

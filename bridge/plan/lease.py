@@ -37,7 +37,7 @@ from bridge.plan.objects import (
 )
 from bridge.wire.lease import LEASE_GROUP, micro_time
 from bridge.wire.marks import PREFIX, SESSION_LABEL, UNDO_ANNOTATION
-from bridge.wire.undo import BadRecord, UndoRecord, as_read
+from bridge.wire.undo import as_read
 
 MARGIN = timedelta(seconds=2)
 TAKEOVER_ALLOWED = "allowed"
@@ -108,8 +108,8 @@ class Claim:
     acquired: str
     renewed: datetime | None
     duration: float
-    record: UndoRecord | None = None
-    """The undo record as it was when the target was claimed."""
+    undo: str = ""
+    """The undo record as it was when the target was claimed, as it is written; empty: it has none."""
 
     @classmethod
     def of(cls, lease: Object) -> "Claim":
@@ -125,7 +125,7 @@ class Claim:
             acquired=str(spec.get("acquireTime") or ""),
             renewed=datetime.fromisoformat(spec["renewTime"]) if spec.get("renewTime") else None,
             duration=float(spec.get("leaseDurationSeconds") or 0),
-            record=_record(annotations.get(UNDO_ANNOTATION)),
+            undo=annotations.get(UNDO_ANNOTATION, ""),
         )
 
     def is_live(self, now: datetime) -> bool:
@@ -135,13 +135,6 @@ class Claim:
     def age(self, now: datetime) -> float | None:
         """Return the seconds since the last heartbeat, None if there never was one."""
         return None if self.renewed is None else max(0.0, (now - self.renewed).total_seconds())
-
-
-def _record(text: str | None) -> UndoRecord | None:
-    try:
-        return UndoRecord.parse(text) if text else None
-    except BadRecord:  # the one on the target counts
-        return None
 
 
 def take_patch(lease: Object, new: Object) -> Object:

@@ -71,6 +71,11 @@ def is_anothers(workload: Object, session: str) -> bool:
     return record is not None and record.session != session
 
 
+def takes_out(record: UndoRecord) -> bool:
+    """Tell whether its session leaves fewer replicas than there were: who restores the target puts those back first."""
+    return record.left is not None and record.left < record.replicas
+
+
 def true_replicas(workload: Object) -> int:
     """Return how many replicas ``workload`` has when no session holds it: also where a dead one left it swapped."""
     record = record_of(workload)

@@ -8,9 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
+from bridge.cluster.access import require_rights
+from bridge.cluster.errors import MissingRight
+from bridge.cluster.workloads import workload_named
 from bridge.errors import TargetError
+from bridge.plan.access import Purpose, needed_rights
 from bridge.plan.lease import lease_name
-from bridge.plan.target import TargetSpec
+from bridge.plan.names import secret_name
+from bridge.plan.target import TargetSpec, WorkloadKind
+from bridge.plan.undo import record_of
 from bridge.session import traffic
 from bridge.session.changes import PATIENCE, Target, remove_objects, wait_until_back
 from bridge.session.claims import release_lease
@@ -19,6 +25,7 @@ from bridge.session.outside import clear_up as clear_up_outside
 from bridge.session.sessions import Found, Life, find_sessions
 from bridge.session.signals import Signals
 from bridge.session.store import this_laptops_store
+from bridge.wire.undo import replicas_of
 
 if TYPE_CHECKING:
     from bridge.cluster import Cluster
@@ -55,7 +62,11 @@ def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
 def put_back(cluster: Cluster, found: Found, narrator: Narrator, signals: Signals, *, timeout: float) -> None:
     """Put a session's target back, wait until it is Ready, then widen its Services and remove its objects."""
     narrator.doing(f"putting {found.target or found.session} back")
-    workload = _replicas_back(cluster, found)
+    try:
+        workload = _replicas_back(cluster, found)
+    except MissingRight:
+        _require_rights(cluster, found.target)
+        raise
     if workload:
         wait_until_back(cluster, workload, narrator, signals, timeout=timeout)
     traffic.widen(cluster.patient(PATIENCE), found.services, found.session)
@@ -65,14 +76,38 @@ def put_back(cluster: Cluster, found: Found, narrator: Narrator, signals: Signal
         release_lease(cluster, lease_name(kind, name), found.session)
 
 
+def _require_rights(cluster: Cluster, target: str) -> None:
+    """Raise Forbidden with all rights that a restore needs, not just with the one that was missed first."""
+    kind, _, name = target.partition("/")
+    require_rights(cluster, needed_rights(Purpose.RESTORE, WorkloadKind.parse(kind), name))
+
+
 def _replicas_back(cluster: Cluster, found: Found) -> Object | None:
-    """Return the target, with its replicas back; None where it does not matter when it is Ready."""
-    claimed = found.claim.record if found.claim else None
-    record = found.record or claimed
+    """Return the target, with its replicas back; None where it does not matter when it is Ready.
+
+    TargetError where it may be swapped still, and no record says how it was: then the session's objects are to stay,
+    for the keeper among them may know.
+    """
+    if found.unreadable:
+        raise found.unreadable
+    record = found.record or found.copy
     if record is None:
+        _check_as_before(cluster, found)
         return None
-    workload = Target(cluster, record).put_back(lost=None if found.record else claimed)
+    workload = Target(cluster, record).put_back(lost=None if found.record else record)
     return workload if record.swapped or found.services else None
+
+
+def _check_as_before(cluster: Cluster, found: Found) -> None:
+    """Raise TargetError unless the target is as it was: a session that died early has not come to change it."""
+    workload = workload_named(cluster, found.target) if found.target else None
+    if workload and replicas_of(workload) == 0 and record_of(workload) is None:
+        raise TargetError(
+            f"{found.target} has 0 replicas, and the undo record of session {found.session} is not found: "
+            "how many there were is not known",
+            hint=f"Scale it to as many as it is to have, then run this again: kubectl scale {found.target} "
+            f"--replicas=N. If 0 is right: kubectl delete secret {secret_name(found.session)}",
+        )
 
 
 def _wanted(found: list[Found], name: str | None) -> list[Found]:

@@ -4,6 +4,9 @@ Four things tell of a session: the undo record on its target, its Lease, its Rep
 Service. Any of them may be missing: a session that was killed between two steps is found, and cleared, all the same.
 Secrets are not listed: that would take the right to read them all.
 
+What there is to undo is in the record on the target. Should that be gone, there are copies: this laptop's disk has one
+of its own sessions, of each change; a session's Lease has one, of the claim.
+
 Whether a session is alive, as far as can be told; the first row that applies:
 
     its bridge runs on this laptop              alive
@@ -26,9 +29,10 @@ from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import MissingRight
 from bridge.cluster.trouble import is_ready
+from bridge.cluster.workloads import workload_named
 from bridge.errors import TargetError
 from bridge.plan.objects import HOLDER_ANNOTATION, TARGET_ANNOTATION, annotations_of, labels_of, name_of
-from bridge.plan.target import WorkloadKind
+from bridge.plan.target import WorkloadKind, describe
 from bridge.plan.undo import parse_record, record_of
 from bridge.session.claims import claims_in
 from bridge.session.store import this_laptops_store
@@ -61,6 +65,7 @@ class Life(Enum):
 class Found:
     """A session. ``record`` and ``claim`` are None where they are missing (or it has no target).
 
+    ``copy``: the record, as elsewhere than on the target. ``unreadable``: why the record that there is can't be used.
     ``services``: those that are narrowed to it. ``since``: RFC 3339. ``heartbeat``: seconds since the latest one, None
     where nobody tells. ``lingers``: seconds for which it is still kept without a command, known on its own laptop only.
     """
@@ -76,6 +81,8 @@ class Found:
     services: tuple[str, ...]
     record: UndoRecord | None
     claim: Claim | None
+    copy: UndoRecord | None = None
+    unreadable: TargetError | None = None
     lingers: float | None = None
 
     def __str__(self) -> str:
@@ -93,13 +100,20 @@ def find_sessions(cluster: Cluster) -> list[Found]:
     )
     local = this_laptops_store().sessions()
     there = [item for listed in workloads.values() for item in listed or ()]
-    unlisted = {kind.kind for kind, listed in workloads.items() if listed is None}
+    owned = {labels_of(item)[SESSION_LABEL]: item for item in there if SESSION_LABEL in labels_of(item)}
+    unlisted = {str(kind) for kind, listed in workloads.items() if listed is None}
     if unlisted:
-        there += _named(cluster, unlisted, [claim.record for claim in claims], [each.undo for each in local])
+        claimed = [claim.target for claim in claims]
+        marked = [annotations_of(item).get(TARGET_ANNOTATION, "") for item in owned.values()]
+        on_disk = [each.target or "" for each in local if each.namespace == namespace]
+        there += _named(cluster, unlisted, [*claimed, *marked, *on_disk])
+    records, unreadable = _records(there)
     traces = _Traces(
-        records={record.session: record for item in there if (record := _record(item))},
+        records=records,
+        unreadable=unreadable,
+        copies={claim.session: claim.undo for claim in claims} | {own.session: own.undo for own in local if own.undo},
         claims={claim.session: claim for claim in claims},
-        owned={labels_of(item)[SESSION_LABEL]: item for item in there if SESSION_LABEL in labels_of(item)},
+        owned=owned,
         services=_by_session(services or []),
         pods=_by_label(pods),
         local={each.session: each.is_alive() for each in local},
@@ -116,28 +130,40 @@ def _listed(cluster: Cluster, path: str) -> list[Object] | None:
         return None
 
 
-def _named(
-    cluster: Cluster, kinds: Collection[str], claimed: Iterable[UndoRecord | None], on_disk: Iterable[str | None]
-) -> list[Object]:
-    """Return the targets of these kinds that Leases or records on this laptop's disk name: each is read by its name."""
-    records = [*claimed, *(_parsed(text) for text in on_disk if text)]
-    paths = {each.path for each in records if each and each.kind in kinds and each.namespace == cluster.namespace}
-    return [found for path in sorted(paths) if (found := cluster.find(path))]
+def _named(cluster: Cluster, kinds: Collection[str], targets: Iterable[str]) -> list[Object]:
+    """Return those of the targets (``deployment/web``) that are of these kinds: each is read by its name."""
+    found: list[Object | None] = []
+    for target in sorted(set(targets)):
+        if target.partition("/")[0] in kinds:
+            with suppress(MissingRight):  # what else there is of its session is found all the same
+                found.append(workload_named(cluster, target))
+    return [item for item in found if item]
 
 
-def _parsed(text: str) -> UndoRecord | None:
-    with suppress(TargetError):
-        return parse_record(text)
-    return None
+def _records(items: Iterable[Object]) -> tuple[dict[str, UndoRecord], dict[str, TargetError]]:
+    """Return the records on objects, by session; and why one can't be read, by what it is on.
+
+    That keeps nobody from the sessions beside it.
+    """
+    records: dict[str, UndoRecord] = {}
+    unreadable: dict[str, TargetError] = {}
+    for item in items:
+        try:
+            record = record_of(item)
+        except TargetError as error:
+            log.debug("%s: %s", name_of(item), error)
+            unreadable[describe(item)] = error
+        else:
+            records |= {record.session: record} if record else {}
+    return records, unreadable
 
 
-def _record(item: Object) -> UndoRecord | None:
-    """Return the record on an object; one that can't be read keeps nobody from the sessions beside it."""
+def _parsed(text: str) -> tuple[UndoRecord | None, TargetError | None]:
+    """Read the copy of a record, empty for none; return why it can't be used, if so."""
     try:
-        return record_of(item)
+        return (parse_record(text) if text else None), None
     except TargetError as error:
-        log.debug("%s: %s", name_of(item), error)
-        return None
+        return None, error
 
 
 def _by_session(services: list[Object]) -> dict[str, list[str]]:
@@ -157,9 +183,11 @@ def _by_label(pods: list[Object]) -> dict[str, list[Object]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Traces:
-    """What was found, each by session."""
+    """What was found, each by session, but ``unreadable`` by target. ``copies``: of records, as they are written."""
 
     records: dict[str, UndoRecord]
+    unreadable: dict[str, TargetError]
+    copies: dict[str, str]
     claims: dict[str, Claim]
     owned: dict[str, Object]
     services: dict[str, list[str]]
@@ -173,12 +201,15 @@ class _Traces:
     def found(self, session: str, namespace: str) -> Found:
         record, claim, owned = self.records.get(session), self.claims.get(session), self.owned.get(session)
         marks = annotations_of(owned) if owned else {}
-        since = record.since if record else claim.acquired if claim else _created(owned)
+        copy, unusable = _parsed(self.copies.get(session, ""))
+        known = record or copy
+        target = known.target if known else claim.target if claim else marks.get(TARGET_ANNOTATION, "")
+        since = known.since if known else claim.acquired if claim else _created(owned)
         return Found(
             session=session,
             namespace=namespace,
-            target=record.target if record else claim.target if claim else marks.get(TARGET_ANNOTATION, ""),
-            holder=record.holder if record else claim.holder if claim else marks.get(HOLDER_ANNOTATION, "somebody"),
+            target=target,
+            holder=known.holder if known else claim.holder if claim else marks.get(HOLDER_ANNOTATION, "somebody"),
             since=since,
             life=self._life(session, since),
             protection=claim.protection if claim else "",
@@ -186,6 +217,8 @@ class _Traces:
             services=tuple(self.services.get(session, ())),
             record=record,
             claim=claim,
+            copy=copy,
+            unreadable=None if record else self.unreadable.get(target, unusable),
         )
 
     def _life(self, session: str, since: str) -> Life:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from bridge.cluster.errors import ApiError
 from bridge.errors import BridgeError
 from bridge.plan.objects import name_of
-from bridge.plan.undo import is_anothers
+from bridge.plan.undo import is_anothers, takes_out
 from bridge.session import traffic
 from bridge.session.changes import (
     PATIENCE,
@@ -287,9 +287,20 @@ class Swap:
         return self.record if self.taken and self.is_claimed(self._cluster.patient(PATIENCE)) else None
 
     def is_claimed(self, cluster: Cluster) -> bool:
-        """Tell whether the target's Lease is this swap's."""
-        claim = claim_of(cluster, name_of(self.plan.lease)) if self.plan.lease else None
-        return claim is not None and claim.session == self.plan.session
+        """Tell whether something beside the record on the target says that nobody has ended this swap.
+
+        Its Lease does. Where replicas were taken out, which who ends it puts back first, so does a Service that is
+        narrowed to it; and where it has neither Lease nor Services, its ReplicaSet.
+        """
+        plan = self.plan
+        claim = claim_of(cluster, name_of(plan.lease)) if plan.lease else None
+        if claim and claim.session == plan.session:
+            return True
+        if self.record is None or not takes_out(self.record):
+            return False
+        if plan.lease or plan.services:
+            return bool(traffic.narrowed_services(cluster, plan.session))
+        return proxy_pod(cluster, plan).is_wanted()
 
     def _remove(self, parting: Parting | None) -> None:
         """Remove the objects. The proxy pod stays until we have let go of it: nothing of what comes is refused."""

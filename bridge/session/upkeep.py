@@ -178,7 +178,7 @@ class Upkeep:
             names = swap.plan.services if swap.taken else ()
             services = [service for name in names if (service := cluster.find(record.service_path(name)))]
             workload = Target(cluster, record).current()
-            # Who holds the Lease is of interest only where the target does not say it: one request less, each time.
+            # What else speaks for the swap is of interest only where the target does not: less to ask, each time.
             claimed = workload is not None and record_of(workload) is None and swap.is_claimed(cluster)
             found = drift(record, workload, services, claimed=claimed, template=swap.plan.template)
             if found.widened:

@@ -36,6 +36,8 @@ DEPLOYMENTS, REPLICA_SETS = (f"/apis/apps/v1/namespaces/ns/{plural}" for plural 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices"
 EVERYWHERE = {path.replace("/namespaces/ns", ""): path for path in (REPLICA_SETS, LEASES)}
+REVIEWS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
+VERBS = {"get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "patch": "PATCH", "delete": "DELETE"}
 
 
 class Kube:
@@ -140,6 +142,8 @@ class Kube:
         (reset if done else answer)(handler)
 
     def _answered(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
+        if path.startswith(REVIEWS):
+            return self._review(body)
         if method == "POST":
             return self._create(path, body, dry_run="dryRun" in query)
         if path not in self.objects:
@@ -157,6 +161,15 @@ class Kube:
             return reply(self._patch(path, body))
         self._delete(path)
         return reply({"kind": "Status", "status": "Success"})
+
+    def _review(self, body: Json) -> Any:
+        """Say of a right that is asked for whether it is not ``forbidden``, and nothing else."""
+        asked = body.get("spec", {}).get("resourceAttributes")
+        if asked is None:
+            return reply({**body, "status": {}}, 201)
+        verbs = {"GET", "LIST"} if asked["verb"] == "list" else {VERBS[asked["verb"]]}
+        allowed = not {f"{verb} {asked['resource']}" for verb in verbs} & self.forbidden
+        return reply({**body, "status": {"allowed": allowed}}, 201)
 
     def _create(self, path: str, body: Json, *, dry_run: bool) -> Any:
         own = f"{path}/{body['metadata']['name']}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.cluster.errors import MissingRight
-from bridge.errors import BridgeError, ClusterError, TargetError
+from bridge.errors import BridgeError, ClusterError, Forbidden, TargetError
 from bridge.session.look import list_sessions
 from bridge.session.request import ClusterChoice, RestoreRequest
 from bridge.session.restore import restore
@@ -22,7 +22,11 @@ from tests.unit.plan.worlds import deployment
 from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from bridge.cluster import Cluster
+    from tests.component.cluster.apiserver import ApiServer
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +124,85 @@ def test_who_may_neither_list_nor_see_leases_restores_what_their_own_disk_names(
     this_laptops_store().write(replace(local, pid=1, started="another"))
     restored(world)
     is_restored(world)
+
+
+def rolled_back(world: World) -> None:
+    """A rollback replaces a Deployment's annotations."""
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: None}}})
+
+
+def is_untouched(world: World, act: Callable[[], object]) -> BridgeError:
+    """What is done fails, and has left all that may know how the target was; return why it failed."""
+    before = world.kube.of_session(), world.as_is()
+    with pytest.raises(BridgeError) as failed:
+        act()
+    assert (world.kube.of_session(), world.as_is()) == before
+    return failed.value
+
+
+def test_who_may_neither_list_nor_see_leases_restores_what_a_replica_set_names(world: World) -> None:
+    world.kube.forbidden = {"LIST deployments", "GET leases"}
+    restored(world, "web")
+    is_restored(world)
+
+
+def test_who_may_not_even_read_the_target_removes_nothing_and_is_told_all_rights(world: World) -> None:
+    world.kube.forbidden = {"GET deployments", "GET leases"}
+    error = is_untouched(world, lambda: restored(world, "web"))
+    assert isinstance(error, Forbidden)
+    assert "get deployments.apps web  (to read the target)" in error.message
+    assert "kind: Role" in error.hint
+
+
+def test_a_target_that_was_rolled_back_is_put_back_by_what_the_disk_knows(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.kube.forbidden = {"GET leases"}
+    (local,) = world.store.sessions()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
+    this_laptops_store().write(replace(local, pid=1, started="another"))
+    rolled_back(world)
+    assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
+    is_restored(world)
+
+
+def test_a_target_of_which_nobody_knows_how_it_was_keeps_what_may_know(world: World) -> None:
+    """It was left at 0 replicas, and called restored."""
+    world.kube.forbidden = {"GET leases"}
+    rolled_back(world)
+    error = is_untouched(world, lambda: restored(world, "web"))
+    assert isinstance(error, TargetError)
+    assert f"deployment/web has 0 replicas, and the undo record of session {S} is not found" in error.message
+    assert "kubectl scale deployment/web --replicas=N" in error.hint
+    world.kube.change(WEB, {"spec": {"replicas": 2}})
+    restored(world, "web")
+    is_restored(world)
+
+
+def test_a_session_that_was_killed_before_it_changed_its_target_is_removed(
+    api: ApiServer, client: Cluster, tmp_path: Path
+) -> None:
+    world = World(api, client, tmp_path / "killed")
+    world.kube.fail("PATCH deployments/web")
+    with pytest.raises(ClusterError):
+        world.swap().begin()
+    world.kube.forbidden = {"GET leases"}  # nor is there a copy of the record
+    restored(world, S)
+    is_restored(world)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["on target and Lease", "on the Lease alone"])
+def test_the_record_of_a_newer_bridge_keeps_what_knows_it(world: World, lost: bool) -> None:
+    """The keeper was removed, and the target stayed as it was."""
+    world.dies()
+    newer = {"metadata": {"annotations": {UNDO_ANNOTATION: '{"version": 99}'}}}
+    world.kube.change(LEASE, newer)
+    world.kube.change(WEB, newer)
+    if lost:
+        rolled_back(world)
+    error = is_untouched(world, lambda: restored(world))
+    assert "the undo record is of version 99" in error.message
+    assert error.hint == "Update bridge."
 
 
 @pytest.mark.parametrize("record", ["{", '{"version": 99}'])

@@ -12,6 +12,7 @@ import pytest
 
 from bridge.cluster.errors import MissingRight
 from bridge.errors import BridgeError, ClusterError, TargetError
+from bridge.plan.access import Right
 from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
@@ -301,12 +302,25 @@ def test_a_proxy_pod_that_does_not_get_ready_takes_nothing(world: World, monkeyp
 
 
 def test_without_rights_to_leases_the_record_alone_is_the_claim(world: World) -> None:
-    from bridge.plan.access import Right
-
     world.situation = world.situated(lacking=(Right("create", "coordination.k8s.io", "leases", "x"),))
     swap = world.swap()
     world.whole(swap)
     assert not any("leases" in line for line in world.kube.log)
+    swap.undo()
+    world.is_as_before()
+
+
+@pytest.mark.parametrize("services", [True, False], ids=["a narrowed Service", "its ReplicaSet"])
+def test_without_rights_to_leases_a_target_that_was_rolled_back_is_put_back_all_the_same(
+    world: World, services: bool
+) -> None:
+    """It stayed at 0, and nothing was left that knew the count."""
+    world.situation = world.situated(lacking=(Right("create", "coordination.k8s.io", "leases", "x"),))
+    if not services:
+        world.situation = replace(world.situation, services=())
+    swap = world.swap()
+    world.whole(swap)
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: None}}})
     swap.undo()
     world.is_as_before()
 

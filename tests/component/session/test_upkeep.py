@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.plan.access import Right
 from bridge.plan.lease import Claim
 from bridge.plan.undo import record_of
 from bridge.session import noticing
@@ -22,9 +24,12 @@ from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from bridge.cluster import Cluster
     from bridge.session.noticing import Watches
     from bridge.session.swap import Swap
+    from tests.component.cluster.apiserver import ApiServer
 
 UNDO = "bridge.internal/undo"
 LONG_AGO = "2026-01-01T00:00:00.000000Z"
@@ -136,13 +141,50 @@ def test_a_record_that_a_rollback_took_is_there_again_while_the_lease_is_ours(wo
     assert kept.over() is None
 
 
-def test_a_record_that_went_with_its_lease_ends_the_session(world: World) -> None:
+def without_leases(world: World) -> World:
+    """With a session whose user may not use them."""
+    world.situation = world.situated(lacking=(Right("create", "coordination.k8s.io", "leases", "x"),))
+    return world
+
+
+@pytest.mark.parametrize("services", [True, False], ids=["a narrowed Service", "its ReplicaSet"])
+def test_a_record_that_a_rollback_took_is_there_again_where_there_are_no_leases(world: World, services: bool) -> None:
+    """It was believed to have been restored; and at the end the only count of its replicas was removed."""
+    without_leases(world)
+    if not services:
+        world.situation = replace(world.situation, services=())
     kept = Kept(world)
-    world.kube.remove(LEASE)
     world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
+    kept.until(lambda: record_of(world.kube.objects[WEB]) and kept.told.said("warn"))
+    assert record_of(world.kube.objects[WEB]) == kept.swap.record
+    assert kept.over() is None
+
+
+def is_over(kept: Kept) -> None:
+    """It is seen that somebody has restored it."""
     found: list[object] = []
     kept.until(lambda: found.append(kept.over()) or found[-1])
     assert found[-1] == SessionOver("deployment/web was restored", session=S, again=False)
+    assert record_of(kept.world.kube.objects[WEB]) is None
+
+
+@pytest.mark.parametrize("left", ["lease", "service"])
+def test_a_target_that_is_just_being_restored_ends_the_session(world: World, left: str) -> None:
+    """Record and replicas are put back in one step; what else there is of it goes later."""
+    kept = Kept(world)
+    if left == "service":
+        world.kube.remove(LEASE)
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}, "spec": {"replicas": 2}})
+    is_over(kept)
+
+
+def test_a_record_that_goes_where_no_replicas_were_taken_out_ends_the_session_though_a_service_is_narrowed(
+    api: ApiServer, client: Cluster, tmp_path: Path
+) -> None:
+    """Replicas do not tell who restores it then; and a rollback has taken nothing that is needed."""
+    kept = Kept(without_leases(World(api, client, tmp_path, keep_original=True)))
+    kept.world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
+    is_over(kept)
 
 
 def test_who_scales_the_original_is_told_once(world: World) -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from bridge.session.store import this_laptops_store
 from bridge.session.watching import watched
+from bridge.wire.marks import UNDO_ANNOTATION
 from tests.component.session.kube import SECRETS
-from tests.component.session.world import S, World
+from tests.component.session.world import WEB, S, World
 from tests.unit.session.telling import Told
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ from bridge.session.store import LocalSession, process_start, this_laptops_store
 from bridge.session.watching import watched
 from tests.unit.session.telling import Told
 
-kubeconfig, session, target, started = sys.argv[1:]
+kubeconfig, session, target, started, undo = sys.argv[1:]
 record = LocalSession(
     session=session, context="here", server="", namespace="ns", target=target or None, pid=os.getpid(),
-    started=started or process_start(os.getpid()), undo=None, kubeconfig=kubeconfig,
+    started=started or process_start(os.getpid()), undo=undo or None, kubeconfig=kubeconfig,
 )
 with watched(Told()):
     if session:
@@ -88,10 +89,12 @@ def world(world: World) -> World:
 
 
 @contextmanager
-def a_bridge(world: World, *, session: str = S, target: str = "deployment/web", started: str = "") -> Iterator[Watched]:
+def a_bridge(
+    world: World, *, session: str = S, target: str = "deployment/web", started: str = "", undo: str = ""
+) -> Iterator[Watched]:
     """It runs, with a watchdog, and the record of a session on the disk."""
     kubeconfig = str(world.folder.parent / "config")
-    command = [sys.executable, "-c", BRIDGE, kubeconfig, session, target, started]
+    command = [sys.executable, "-c", BRIDGE, kubeconfig, session, target, started, undo]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=CLONE, text=True, **pipes) as bridge:
         assert bridge.stdout
@@ -115,6 +118,18 @@ def test_when_bridge_is_killed_its_session_is_put_back(world: World, state: Path
     log = (state / "watchdog.log").read_text()
     assert "bridge was killed: putting back deployment/web" in log
     assert "deployment/web is back: 2 of 2 Ready" in log
+
+
+def test_a_target_that_was_rolled_back_is_put_back_by_the_record_on_the_disk(world: World) -> None:
+    """Nobody else has it where there are no Leases."""
+    (local,) = world.store.sessions()
+    world.kube.forbidden = {"GET leases"}
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: None}}})
+    with a_bridge(world, undo=str(local.undo)) as there:
+        there.kill()
+        there.wait()
+    assert world.as_is() == world.before
+    assert world.kube.of_session() == []
 
 
 def test_an_api_server_that_fails_is_tried_again(world: World) -> None:

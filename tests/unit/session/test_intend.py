@@ -82,7 +82,8 @@ def test_the_lease_says_who_holds_what_and_for_how_long() -> None:
     claim = Claim.of(decided.lease)
     assert (claim.session, claim.holder, claim.target) == (S, "ann@laptop", "deployment/web")
     assert (claim.duration, claim.renewed, claim.takeover, claim.protection) == (12, NOW, True, "keeper")
-    assert claim.record == decided.record
+    assert decided.record
+    assert claim.undo == decided.record.render()
 
 
 def test_the_keepers_rights_are_to_what_the_record_lists_alone() -> None:

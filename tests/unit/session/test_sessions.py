@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from bridge.errors import TargetError
 from bridge.plan.lease import MARGIN, Claim
 from bridge.session.sessions import YOUNG, Life, _by_label, _by_session, _Traces
 from bridge.wire.marks import SESSION_LABEL
@@ -50,9 +52,9 @@ def ago(seconds: float) -> str:
 
 def traces(**found: Any) -> _Traces:
     """What was found of the session, each by its kind; nothing of the rest."""
-    nothing: dict[str, Any] = {"records": {}, "claims": {}, "owned": {}, "services": {}, "pods": {}, "local": {}}
+    kinds = ("records", "unreadable", "copies", "claims", "owned", "services", "pods", "local")
     given = {name: {S: what} for name, what in found.items()}
-    return _Traces(**(nothing | given), now=NOW)
+    return _Traces(**({kind: {} for kind in kinds} | given), now=NOW)
 
 
 def life(**found: Any) -> Life:
@@ -115,6 +117,27 @@ def test_what_is_told_comes_from_the_record_then_the_claim_then_the_replica_set(
     nearly_nothing = traces(services=["web", "api"]).found(S, "shop")
     assert (nearly_nothing.target, nearly_nothing.holder) == ("", "somebody")
     assert nearly_nothing.services == ("web", "api")
+
+
+def test_a_copy_of_the_record_tells_what_it_is_all_about_as_well() -> None:
+    found = traces(copies=record().render(), services=["web"]).found(S, "shop")
+    assert (found.record, found.copy, found.unreadable) == (None, record(), None)
+    assert (found.target, found.holder, found.since) == ("deployment/web", "ann@laptop", ago(300))
+
+
+def test_a_record_that_cannot_be_read_is_told_of_the_session_that_has_its_target() -> None:
+    newer = TargetError("the undo record is of version 99", hint="Update bridge.")
+    there = replace(traces(claims=claim()), unreadable={"deployment/web": newer})
+    assert there.found(S, "shop").unreadable is newer
+    assert replace(there, records={S: record()}).found(S, "shop").unreadable is None
+    assert replace(there, claims={S: claim(target="deployment/api")}).found(S, "shop").unreadable is None
+
+
+def test_a_copy_that_cannot_be_read_is_told_only_where_it_is_needed() -> None:
+    unusable = traces(copies='{"version": 99}', claims=claim()).found(S, "shop").unreadable
+    assert unusable
+    assert unusable.hint == "Update bridge."
+    assert traces(copies='{"version": 99}', records=record()).found(S, "shop").unreadable is None
 
 
 def test_a_session_is_named_by_its_target_or_said_to_have_none() -> None:
