@@ -218,7 +218,7 @@ def wait_until_back(
             )
     except SignalReceived:
         narrator.note(f"{name} is put back; not waiting until it is Ready")
-    except ClusterError as error:
+    except (ClusterError, TargetError) as error:  # TargetError: it was deleted
         narrator.warn(f"{error.message}. {error.hint}")
     else:
         narrator.done(f"{name} is back: {replicas} of {replicas} Ready")

@@ -11,7 +11,7 @@ from bridge.cluster import connect
 from bridge.cluster.access import require_rights
 from bridge.cluster.errors import MissingRight
 from bridge.cluster.workloads import workload_named
-from bridge.errors import TargetError
+from bridge.errors import BridgeError, TargetError
 from bridge.plan.access import Purpose, needed_rights
 from bridge.plan.lease import lease_name
 from bridge.plan.names import secret_name
@@ -28,6 +28,8 @@ from bridge.session.store import this_laptops_store
 from bridge.wire.undo import replicas_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.cluster import Cluster
     from bridge.plan.objects import Object
     from bridge.session.narrator import Narrator
@@ -46,17 +48,35 @@ def restore(request: RestoreRequest, narrator: Narrator) -> list[str]:
         with signals.interruptible():
             found = find_sessions(cluster)
         wanted = _wanted(found, request.name)
-        for each in wanted:
-            put_back(cluster, each, narrator, signals, timeout=request.timeout)
-            this_laptops_store().remove(each.session)
+        done = _each_put_back(cluster, wanted, narrator, signals, timeout=request.timeout)
         clear_up(cluster)
         clear_up_outside()
         spared = [each for each in found if each not in wanted]
         return [
-            *(f"restored {each}" for each in wanted),
+            *done,
             *(f"left alone {each}: {each.life.value}; name it to restore it all the same" for each in spared),
             *([] if found else [f"nothing to restore in namespace {cluster.namespace}"]),
         ]
+
+
+def _each_put_back(
+    cluster: Cluster, wanted: Sequence[Found], narrator: Narrator, signals: Signals, *, timeout: float
+) -> list[str]:
+    """Put these sessions' targets back; return a line for each. One that can't be keeps none of the others."""
+    done, failed = list[str](), list[tuple[Found, BridgeError]]()
+    for each in wanted:
+        try:
+            put_back(cluster, each, narrator, signals, timeout=timeout)
+        except BridgeError as error:
+            failed.append((each, error))
+        else:
+            this_laptops_store().remove(each.session)
+            done.append(f"restored {each}")
+    if failed:
+        for line in done:
+            narrator.done(line)
+        raise _in_one(failed)
+    return done
 
 
 def put_back(cluster: Cluster, found: Found, narrator: Narrator, signals: Signals, *, timeout: float) -> None:
@@ -108,6 +128,17 @@ def _check_as_before(cluster: Cluster, found: Found) -> None:
             hint=f"Scale it to as many as it is to have, then run this again: kubectl scale {found.target} "
             f"--replicas=N. If 0 is right: kubectl delete secret {secret_name(found.session)}",
         )
+
+
+def _in_one(failed: Sequence[tuple[Found, BridgeError]]) -> BridgeError:
+    """Return the first error, which tells of the others, too."""
+    first = failed[0][1]
+    if len(failed) == 1:
+        return first
+    told = "; ".join(f"{found}: {error.message}" for found, error in failed)
+    return type(first)(
+        f"{len(failed)} sessions could not be restored: {told}", hint=first.hint, exit_code=first.exit_code
+    )
 
 
 def _wanted(found: list[Found], name: str | None) -> list[Found]:

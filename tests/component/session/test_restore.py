@@ -10,12 +10,13 @@ import pytest
 
 from bridge.cluster.errors import MissingRight
 from bridge.errors import BridgeError, ClusterError, Forbidden, TargetError
+from bridge.plan.objects import labels_of
 from bridge.session.look import list_sessions
 from bridge.session.request import ClusterChoice, RestoreRequest
 from bridge.session.restore import restore
 from bridge.session.sessions import Life, find_sessions
 from bridge.session.store import this_laptops_store
-from bridge.wire.marks import UNDO_ANNOTATION
+from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, REPLICA_SETS, SECRETS
 from tests.component.session.world import LEASE, WEB, S, World
 from tests.unit.plan.worlds import deployment
@@ -212,6 +213,52 @@ def test_a_record_that_cannot_be_read_keeps_nobody_from_the_sessions_beside_it(w
     assert [each.session for each in find_sessions(world.cluster)] == [S]
     world.dies()
     assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
+
+
+def beside(world: World) -> None:
+    """Another session, that nobody knows whether it lives; it has no target."""
+    world.kube.proxies_get_ready = False
+    world.situation = world.situated(workload=None)
+    world.swap("efgh2345").begin()
+
+
+def test_a_session_that_cannot_be_restored_keeps_nobody_from_those_after_it(world: World) -> None:
+    beside(world)
+    world.dies()
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: '{"version": 99}'}}})
+    told = Told()
+    with pytest.raises(TargetError, match="the undo record is of version 99") as failed:
+        restore(RestoreRequest(where=where(world), name=None, timeout=5), told)
+    assert failed.value.hint == "Update bridge."
+    assert told.said("done")[-1] == "restored a proxy pod without target (session efgh2345 of ann@laptop)"
+    assert {labels_of(world.kube.objects[path])[SESSION_LABEL] for path in world.kube.of_session()} == {S}
+
+
+def test_all_sessions_that_cannot_be_restored_are_told_with_the_next_step_for_the_first(world: World) -> None:
+    beside(world)
+    world.dies()
+    world.kube.change(WEB, {"metadata": {"annotations": {UNDO_ANNOTATION: '{"version": 99}'}}})
+    world.kube.fail("DELETE secrets/bridge-efgh2345")
+    with pytest.raises(TargetError) as failed:
+        restored(world)
+    assert failed.value.hint == "Update bridge."
+    assert failed.value.message.startswith("2 sessions could not be restored: deployment/web (session ")
+    assert "; a proxy pod without target (session efgh2345 of ann@laptop): " in failed.value.message
+
+
+def test_a_target_that_is_deleted_while_it_is_waited_for_leaves_the_rest_to_be_done(world: World) -> None:
+    """Its Services were narrowed until the next run."""
+    world.dies()
+
+    def is_deleted() -> None:
+        world.kube.before("GET deployments", lambda: world.kube.remove(WEB))
+
+    world.kube.before("PATCH deployments/web", is_deleted)
+    told = Told()
+    restore(RestoreRequest(where=where(world), name=None, timeout=5), told)
+    assert "deployment/web was deleted meanwhile. There is nothing to wait for." in told.said("warn")
+    assert world.selected() is None
+    assert world.kube.of_session() == []
 
 
 def test_a_failure_at_any_request_is_made_up_for_by_another_try(world: World) -> None:
