@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bridge.cluster.errors import ApiError, MissingRight, NotFound
+from bridge.cluster.errors import ApiError, MissingRight
 from bridge.cluster.trouble import Trouble, explain_pod, explain_replica_set, is_ready, progress
 from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
@@ -59,11 +59,13 @@ class ProxyPod:
 
     def is_wanted(self) -> bool:
         """Tell whether the cluster keeps such a pod: its ReplicaSet is there, and stays."""
-        path = WorkloadKind.REPLICA_SET.path(self._cluster.namespace, self._replica_set)
-        try:
-            return not is_ending(self._cluster.get(path))
-        except NotFound:
-            return False
+        there = self._owner()
+        return there is not None and not is_ending(there)
+
+    def _owner(self) -> Object | None:
+        """Return the pod's ReplicaSet, if it is there: by its label, for to list them is a right that a session has."""
+        path = WorkloadKind.REPLICA_SET.path(self._cluster.namespace)
+        return next(iter(self._cluster.list_(path, label_selector=self._selector)), None)
 
     def wait_for_node(self, *, deadline: float, on_progress: Callable[[str], None] = _say_nothing) -> Object:
         """Return the pod as soon as it has a node: from then on its port may answer before its status says so."""
@@ -98,14 +100,11 @@ class ProxyPod:
         return progress(pod, events)
 
     def _why_no_pod(self) -> Trouble | None:
-        path = WorkloadKind.REPLICA_SET.path(self._cluster.namespace, self._replica_set)
-        try:
-            return explain_replica_set(self._cluster.get(path))
-        except NotFound:
+        owner = self._owner()
+        if owner is None:
             hint = "Somebody deleted it, or the Secret that owns it: run it again."
             return Trouble("gone", f"replicaset/{self._replica_set} is gone", hint)
-        except MissingRight:
-            return None
+        return explain_replica_set(owner)
 
 
 def wait_for_proxy(
