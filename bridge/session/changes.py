@@ -162,7 +162,7 @@ def _refused(cluster: Cluster, path: str, item: Object) -> str:
 
 
 def remove_objects(cluster: Cluster, session: str, narrator: Narrator) -> None:
-    """Delete the session's objects, the ReplicaSet first, and wait until its pod is gone."""
+    """Delete the session's objects, and wait until its pod is gone."""
     delete_objects(cluster.patient(PATIENCE), session)
     wait_until_removed(cluster, session, narrator)
 
@@ -181,11 +181,16 @@ def wait_until_removed(cluster: Cluster, session: str, narrator: Narrator) -> No
 
 
 def delete_objects(cluster: Cluster, session: str) -> None:
-    """Delete the session's objects, and do not wait."""
+    """Delete the session's objects, and do not wait.
+
+    The Secret first, which owns them all: as long as it is there, the ReplicaSet tells others that there is something
+    to remove. That one is not left to the garbage collector, which takes its time.
+    """
     replica_sets = WorkloadKind.REPLICA_SET.path(cluster.namespace)
-    for item in cluster.list_(replica_sets, label_selector=f"{SESSION_LABEL}={session}"):
-        cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
+    there = cluster.list_(replica_sets, label_selector=f"{SESSION_LABEL}={session}")
     cluster.delete(f"/api/v1/namespaces/{cluster.namespace}/secrets/{secret_name(session)}")
+    for item in there:
+        cluster.delete(f"{replica_sets}/{name_of(item)}", propagation="Foreground")
 
 
 def wait_until_out(cluster: Cluster, workload: Object, narrator: Narrator) -> None:

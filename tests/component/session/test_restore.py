@@ -281,6 +281,17 @@ def test_a_failure_at_any_request_is_made_up_for_by_another_try(world: World) ->
         assert again.kube.of_session() == []
 
 
+def test_objects_that_could_not_be_removed_are_found_again_where_no_lease_tells_of_them(world: World) -> None:
+    """The Secret stayed, which nobody else can find, and what it owns: the ReplicaSet had been removed before."""
+    world.dies()
+    world.kube.forbidden = {"GET leases"}
+    world.kube.fail(f"DELETE secrets/bridge-{S}")
+    with pytest.raises(ClusterError):
+        restored(world)
+    restored(world)
+    is_restored(world)
+
+
 def test_list_finds_the_namespaces_that_have_sessions(world: World) -> None:
     found, now = list_sessions(where(world), everywhere=True)
     assert [each.session for each in found] == [S]

@@ -74,9 +74,11 @@ class World:
         swap.take(self.proxy)
 
     def dies(self) -> None:
-        """No heartbeat of the session on the Lease comes any more."""
+        """No heartbeat of the session on the Lease comes any more, and nobody answers the probe of its pod."""
         long_ago = micro_time(datetime.now(UTC) - timedelta(seconds=90))
         self.kube.change(LEASE, {"spec": {"renewTime": long_ago}})
+        unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        self.kube.change(f"{PODS}/{self.proxy}", unready)
 
     # ---- what is there ----------------------------------------------------------------------------------------------
     def as_is(self) -> tuple[Any, ...]:
