@@ -120,7 +120,7 @@ _GUARDING = [
 ]
 _UNDOING = [
     *(Right(verb, "", "services", _WIDENING, optional=True) for verb in ("get", "list", "patch")),
-    *(Right(verb, LEASE_GROUP, "leases", _OLD_CLAIM, optional=True) for verb in ("list", "delete")),
+    *(Right(verb, LEASE_GROUP, "leases", _OLD_CLAIM, optional=True) for verb in ("get", "list", "delete")),
 ]
 _OF_PURPOSE = {
     Purpose.SWAP: [*_TRAFFIC, *_RUNNING, *_CLAIMING, *_GUARDING],

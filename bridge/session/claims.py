@@ -1,9 +1,9 @@
 """Who holds a target: a Lease, so that two developers are told apart by the API server and its clock.
 
-The Lease is claimed before the undo record is written, and given back after everything is undone. While the session
-lasts its renewTime is the latest heartbeat, renewed by the keeper where it has the rights, else by bridge. Where
-leases may not be used at all, the undo record on the target is the claim alone: just as exclusive, but nobody can see
-whether its holder lives.
+The Lease is claimed before the undo record is written, and given back after everything is undone (by `restore`, which
+may meet a bridge that lives, right after the target is). While the session lasts its renewTime is the latest heartbeat,
+renewed by the keeper where it has the rights, else by bridge. Where leases may not be used at all, the undo record on
+the target is the claim alone: just as exclusive, but nobody can see whether its holder lives.
 """
 
 from __future__ import annotations

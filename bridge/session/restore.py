@@ -80,20 +80,24 @@ def _each_put_back(
 
 
 def put_back(cluster: Cluster, found: Found, narrator: Narrator, signals: Signals, *, timeout: float) -> None:
-    """Put a session's target back, wait until it is Ready, then widen its Services and remove its objects."""
+    """Put a session's target back, wait until it is Ready, then widen its Services and remove its objects.
+
+    Its Lease goes as soon as the record is gone: a bridge that lives would take the one without the other for a
+    rollback, and write the record again. What is still to be done then, its ReplicaSet and its Services tell.
+    """
     narrator.doing(f"putting {found.target or found.session} back")
     try:
         workload = _replicas_back(cluster, found)
     except MissingRight:
         _require_rights(cluster, found.target)
         raise
+    if found.claim:
+        kind, _, name = found.target.partition("/")
+        release_lease(cluster.patient(PATIENCE), lease_name(kind, name), found.session)
     if workload:
         wait_until_back(cluster, workload, narrator, signals, timeout=timeout)
     traffic.widen(cluster.patient(PATIENCE), found.services, found.session)
     remove_objects(cluster, found.session, narrator)
-    if found.claim:
-        kind, _, name = found.target.partition("/")
-        release_lease(cluster, lease_name(kind, name), found.session)
 
 
 def _require_rights(cluster: Cluster, target: str) -> None:

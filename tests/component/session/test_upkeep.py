@@ -16,6 +16,8 @@ from bridge.plan.undo import record_of
 from bridge.session import noticing
 from bridge.session import upkeep as upkeep_module
 from bridge.session.inbox import Inbox, SessionOver
+from bridge.session.request import ClusterChoice, RestoreRequest
+from bridge.session.restore import restore
 from bridge.session.upkeep import Upkeep
 from bridge.wire.marks import SESSION_LABEL
 from tests.component.cluster.apiserver import status
@@ -185,6 +187,24 @@ def test_a_record_that_goes_where_no_replicas_were_taken_out_ends_the_session_th
     kept = Kept(without_leases(World(api, client, tmp_path, keep_original=True)))
     kept.world.kube.change(WEB, {"metadata": {"annotations": {UNDO: None}}})
     is_over(kept)
+
+
+@pytest.mark.parametrize("how", ["keep_original", "fallback"])
+def test_a_restore_ends_a_session_that_lives_also_where_it_has_taken_out_no_replicas(
+    api: ApiServer, client: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its Lease was still there when the record was gone: so it wrote that again, and went on."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    world = World(api, client, tmp_path / "ours", **{how: True})
+    world.kube.change(WEB, {"spec": {"replicas": 1}})  # the one that a fallback keeps
+    world.situation = world.situated()
+    kept = Kept(world)
+    world.kube.before("PATCH services", lambda: asyncio.run(kept.upkeep.look()))
+    where = ClusterChoice(kubeconfig=str(tmp_path / "config"))
+    restore(RestoreRequest(where=where, name="web", timeout=5), Told())
+    assert kept.over() == SessionOver("deployment/web was restored", session=S, again=False)
+    assert (record_of(world.kube.objects[WEB]), world.selected()) == (None, None)
+    assert world.kube.of_session() == []
 
 
 def test_who_scales_the_original_is_told_once(world: World) -> None:

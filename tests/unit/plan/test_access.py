@@ -117,7 +117,7 @@ def test_without_these_a_restore_leaves_its_services_and_claim_to_others() -> No
     rights = needed_rights(Purpose.RESTORE, WorkloadKind.DEPLOYMENT, "web")
     assert optional(rights, "services", "leases", "roles") == {
         "services": ["get", "list", "patch"],
-        "leases": ["list", "delete"],
+        "leases": ["get", "list", "delete"],
         "roles": [],
     }
 
