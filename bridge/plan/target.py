@@ -200,7 +200,8 @@ def _refuse_managed(workload: Object) -> None:
 def check_swappable(workload: Object) -> None:
     """Raise TargetError for a workload that is there but can't be swapped as it is.
 
-    Without replicas there is no traffic to take over, unless a session set them to 0: see ``undo.check_unclaimed``.
+    Without replicas there is no traffic to take over, unless a session set them to 0: see ``undo.check_unclaimed``; its
+    record may be lost, which what is here can't tell.
     """
     name = describe(workload)
     if is_ending(workload):
@@ -213,11 +214,16 @@ def check_swappable(workload: Object) -> None:
             f"{name} deletes its volumes when it is scaled down: a swap would lose its data",
             hint="Set spec.persistentVolumeClaimRetentionPolicy.whenScaled to Retain, at least during the session.",
         )
-    if workload["spec"].get("replicas") == 0 and UNDO_ANNOTATION not in annotations_of(workload):
+    if is_idle(workload):
         raise TargetError(
             f"{name} has 0 replicas: there is no traffic to take over",
             hint=f"Scale it up first: kubectl scale {name} --replicas=1",
         )
+
+
+def is_idle(workload: Object) -> bool:
+    """Tell whether ``workload`` has no replicas, and no record says that a session has taken them."""
+    return workload["spec"].get("replicas") == 0 and UNDO_ANNOTATION not in annotations_of(workload)
 
 
 def choose_container(template: Object, wanted: str | None) -> str:

@@ -18,7 +18,7 @@ from bridge.plan.placement import pod_template
 from bridge.plan.ports import selecting_services
 from bridge.plan.protection import PREPARED_ACCOUNT
 from bridge.plan.services import widened
-from bridge.plan.target import WorkloadKind, check_swappable, describe
+from bridge.plan.target import WorkloadKind, check_swappable, describe, is_idle
 from bridge.plan.undo import check_unclaimed, held, record_of, since
 from bridge.session.intend import Situation
 from bridge.session.sessions import Found, Life, find_sessions
@@ -44,6 +44,7 @@ def examine(cluster: Cluster, request: RunRequest, narrator: Narrator) -> Situat
         )
         return _situation(cluster, None, lacking, prepared=prepared)
     workload = _find(cluster, request.target)
+    _check_not_rolled_back(cluster, workload)
     check_swappable(workload)
     replacing = _replaceable(cluster, workload, request, narrator)
     rights = needed_rights(Purpose.SWAP, WorkloadKind.of(workload), name_of(workload))
@@ -122,6 +123,19 @@ def _replaceable(cluster: Cluster, workload: Object, request: RunRequest, narrat
     else:
         check_unclaimed(workload, now=cluster.now())
     return record.session
+
+
+def _check_not_rolled_back(cluster: Cluster, workload: Object) -> None:
+    """Raise TargetError if a session holds a target that has neither replicas nor a record: a rollback takes that away.
+
+    Who scaled it up would never learn how many there were.
+    """
+    if not is_idle(workload):
+        return
+    target = describe(workload)
+    holder = next((found for found in find_sessions(cluster) if found.target == target), None)
+    if holder:
+        raise held(target, holder.holder, since(holder.since, cluster.now()), may_be_taken=False)
 
 
 def _was_here(found: Found) -> bool:
