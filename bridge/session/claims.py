@@ -44,10 +44,15 @@ def claim_lease(cluster: Cluster, lease: Object, root: Object, *, replacing: str
 
 
 def _taken(cluster: Cluster, path: str, ours: Object, replacing: str) -> bool:
-    """Take a Lease that is there; False when it has changed or gone meanwhile."""
+    """Take a Lease that is there; False when it has changed or gone meanwhile.
+
+    It may be ours already: the answer to who took it got lost.
+    """
     try:
         there = cluster.get(path)
         claim = Claim.of(there)
+        if claim.session == Claim.of(ours).session:
+            return True
         now = cluster.now()
         if claim.session not in ("", replacing) and claim.is_live(now):
             raise held(claim.target, claim.holder, since(claim.acquired, now), may_be_taken=claim.takeover)

@@ -401,6 +401,17 @@ def test_who_may_not_replace_a_session_leaves_it_as_it_is(world: World) -> None:
     assert world.selected() == S
 
 
+def test_a_lease_that_was_taken_though_the_answer_got_lost_is_not_held_against_oneself(world: World) -> None:
+    """It said that the target was swapped already, by who asked."""
+    other_lease(world, silent_for=60)
+    world.kube.fail("PATCH leases/bridge-deployment-web", done=True)
+    swap = world.swap()
+    swap.begin()
+    assert labels_of(world.kube.objects[LEASE])[SESSION_LABEL] == S
+    swap.undo()
+    world.is_as_before()
+
+
 def test_a_lease_that_changes_while_it_is_taken_is_read_again(world: World) -> None:
     other_lease(world, silent_for=60)
     swap = world.swap()
