@@ -91,11 +91,14 @@ def new_record(
     image: str = "",
     objects: tuple[ObjectName, ...] = (),
     services: Sequence[str] = (),
+    left: int | None = 0,
     grace: float = 0,
     takeover: bool = False,
 ) -> UndoRecord:
     """Make the record of a session about to take ``workload`` (as the API server sent it, with its kind).
 
+    ``left``: how many replicas it will leave, None: all; the copies of the record (on the Lease, in the keeper's
+    orders) are not written again when it does.
     It takes over what a replaced session's record still has to undo. Whether that session may be replaced is not
     decided here: see ``check_unclaimed``.
     """
@@ -112,6 +115,7 @@ def new_record(
         image=image,
         objects=objects,
         services=tuple(services),
+        left=left,
         grace=grace,
         takeover=takeover,
     )

@@ -255,6 +255,7 @@ def _record(
         image=settings.image,
         objects=tuple(objects),
         services=narrowing.services,
+        left=request.left,
         grace=request.grace,
         takeover=request.allow_takeover,
     )

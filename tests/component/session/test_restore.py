@@ -167,6 +167,18 @@ def test_a_target_that_was_rolled_back_is_put_back_by_what_the_disk_knows(
     is_restored(world)
 
 
+def test_a_target_of_which_a_replica_was_kept_is_put_back_when_it_was_rolled_back(
+    api: ApiServer, client: Cluster, tmp_path: Path
+) -> None:
+    """The Lease's copy of the record said that none was left, so it was taken for restored, with one replica."""
+    world = World(api, client, tmp_path / "kept", fallback=True)
+    world.whole(world.swap())
+    world.dies()
+    rolled_back(world)
+    restored(world)
+    is_restored(world)
+
+
 def test_a_target_of_which_nobody_knows_how_it_was_keeps_what_may_know(world: World) -> None:
     """It was left at 0 replicas, and called restored."""
     world.kube.forbidden = {"GET leases"}

@@ -215,3 +215,13 @@ def test_every_object_of_the_session_has_its_label() -> None:
 @pytest.mark.parametrize(("asked", "left"), [({}, 0), ({"fallback": True}, 1), ({"keep_original": True}, None)])
 def test_what_is_left_of_the_original_is_as_asked(asked: dict[str, bool], left: int | None) -> None:
     assert request(**asked).left == left
+
+
+@pytest.mark.parametrize("asked", [{}, {"fallback": True}, {"keep_original": True}])
+def test_the_copies_of_the_record_know_how_many_replicas_will_be_left(asked: dict[str, bool]) -> None:
+    decided = plan(**asked)
+    orders = orders_of(decided)
+    assert orders
+    assert orders.record
+    assert orders.record == decided.record
+    assert orders.record.left == request(**asked).left
