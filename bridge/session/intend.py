@@ -81,6 +81,9 @@ class Plan:
     container: str
     ports: tuple[PortMap, ...]
     services: tuple[str, ...]
+    """The Services that are narrowed to the proxy pod."""
+    unnarrowed: tuple[str, ...]
+    """Those that select it, too, and stay as they are."""
     internal: InternalPorts
     secret: Object
     lease: Object | None
@@ -152,6 +155,7 @@ def intend(
         container=container or "bridge",
         ports=ports,
         services=narrowing.services,
+        unnarrowed=_unnarrowed(situation, template, narrowing),
         internal=settings.internal,
         secret=build_secret(
             settings,
@@ -201,6 +205,11 @@ def _narrowing(request: RunRequest, situation: Situation) -> Narrowing:
             hint=f"Leave {option} out: then the original ends while the session lasts.",
         )
     return narrowing
+
+
+def _unnarrowed(situation: Situation, template: Object, narrowing: Narrowing) -> tuple[str, ...]:
+    selecting = map(name_of, selecting_services(situation.services, labels_of(template)))
+    return tuple(name for name in selecting if name not in narrowing.services)
 
 
 def _is_headless(service: Object) -> bool:

@@ -164,15 +164,18 @@ class Swap:
 
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
+        selecting = (*services, *self.plan.unnarrowed)
         # Services that are narrowed to a session that is replaced do not select our pod yet.
-        listed = not self._replaced and traffic.wait_until_sent_to(cluster, services, [pod], self._narrator)
-        if not listed:  # or it is slow to get Ready (a sidecar, a readiness gate), or endpoints may not be looked at
+        listed = not self._replaced and traffic.wait_until_sent_to(cluster, selecting, [pod], self._narrator)
+        # It may be slow to get Ready (a sidecar, a readiness gate), and endpoints may not be looked at. Where no
+        # Service is narrowed they do not tell enough: there may be none, or they list pods that are not Ready, too.
+        if not (listed and services):
             self._wait_until_ready()
         reached("listed")
         traffic.narrow(cluster, services, self.plan.session)
         alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
         reached("alone")
-        if services and (alone or not listed) and self._request.left is not None:
+        if selecting and (alone or not listed) and self._request.left is not None:
             traffic.settle(cluster)
 
     def _wait_until_ready(self) -> None:

@@ -52,6 +52,7 @@ class Kube:
         self.refuse: Callable[[str], bool] = lambda _: False
         """The same, of any request."""
         self.proxies_get_ready = True
+        self.endpoints_follow = True
         self._version = 100
         self._events: list[tuple[int, str, str, Json]] = []
         self._changed = threading.Condition()
@@ -246,7 +247,7 @@ class Kube:
             if _collection(path) in (DEPLOYMENTS, REPLICA_SETS):
                 self._run_pods(path, item)
         for path, item in list(self.objects.items()):
-            if _collection(path) == SERVICES:
+            if _collection(path) == SERVICES and self.endpoints_follow:
                 self._endpoints(item)
 
     def _run_pods(self, path: str, item: Json) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.cluster import Cluster
+    from bridge.session.intend import Situation
     from bridge.session.swap import Swap
     from tests.component.cluster.apiserver import ApiServer
 
@@ -296,6 +297,55 @@ def test_a_proxy_pod_that_does_not_get_ready_takes_nothing(world: World, monkeyp
     with pytest.raises(ClusterError, match="Ready"):
         swap.take(world.proxy)
     assert (world.replicas(), world.selected()) == (2, None)
+    swap.undo()
+    world.is_as_before()
+
+
+def not_narrowed(world: World, why: str) -> Situation:
+    """What is there, and no Service of it can be narrowed."""
+    match why:
+        case "not allowed":
+            return world.situated(lacking=(Right("patch", "", "services", "x"),))
+        case "a canary":
+            return world.situated(workloads=({**deployment("canary"), "spec": deployment()["spec"]},))
+        case _:
+            return world.situated(services=())
+
+
+@pytest.mark.parametrize("why", ["not allowed", "a canary", "there is none"])
+def test_a_proxy_pod_that_does_not_get_ready_takes_nothing_where_no_service_can_be_narrowed(
+    world: World, why: str
+) -> None:
+    world.situation = not_narrowed(world, why)
+    world.request = replace(world.request, timeout=1)
+    world.kube.proxies_get_ready = False
+    swap = world.swap()
+    swap.begin()
+    with pytest.raises(ClusterError, match="Ready"):
+        swap.take(world.proxy)
+    assert (swap.plan.services, world.replicas()) == ((), 2)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_the_original_stays_until_a_service_that_is_not_narrowed_lists_the_proxy_pod(world: World) -> None:
+    world.situation = not_narrowed(world, "a canary")
+    world.kube.endpoints_follow = False
+    swap = world.swap()
+    swap.begin()
+    seen: list[int] = []
+
+    def follow() -> None:
+        seen.append(world.replicas())
+        world.kube.endpoints_follow = True
+        world.kube.change(SERVICE, {})
+
+    following = threading.Timer(0.3, follow)
+    following.start()
+    swap.take(world.proxy)
+    following.join()
+    assert seen == [2]
+    assert (world.replicas(), world.selected()) == (0, None)
     swap.undo()
     world.is_as_before()
 

@@ -135,6 +135,7 @@ def test_without_each_right_to_leases_there_is_no_lease(verb: str) -> None:
 def test_who_may_not_patch_services_shares_the_traffic_and_is_told_so(verb: str) -> None:
     decided = plan(situation(lacking=lacking(f"{verb} services")))
     assert decided.services == ()
+    assert decided.unnarrowed == ("web",)
     assert decided.record
     assert decided.record.services == ()
     assert any("may not get and patch services" in note for note in decided.notes)
@@ -157,7 +158,9 @@ def test_a_headless_service_is_left_to_an_original_that_stays() -> None:
     headless = service("pods", WEB, clusterIP="None")
     there = situation(services=(service("web", WEB), headless))
     assert plan(there).services == ("web", "pods")
-    assert plan(there, fallback=True).services == ("web",)
+    assert plan(there).unnarrowed == ()
+    kept = plan(there, fallback=True)
+    assert (kept.services, kept.unnarrowed) == (("web",), ("pods",))
     with pytest.raises(TargetError, match="service/pods is headless"):
         plan(situation(services=(headless,)), fallback=True)
 
@@ -167,7 +170,7 @@ def test_a_service_of_somebody_else_too_is_not_narrowed() -> None:
     other["spec"]["template"]["metadata"]["labels"] = {"app": "web", "tier": "api"}
     other["spec"]["selector"]["matchLabels"] = {"tier": "api"}
     decided = plan(situation(workloads=(deployment(), other)))
-    assert decided.services == ()
+    assert (decided.services, decided.unnarrowed) == ((), ("web",))
     assert any("service/web also selects deployment/api" in note for note in decided.notes)
 
 
