@@ -1,7 +1,8 @@
 """Where the cluster is and as whom to ask: the kubeconfig, read as kubectl reads it.
 
     which files   --kubeconfig FILE; else $KUBECONFIG (several, separated by ``:``; missing ones are passed over);
-                  else ~/.kube/config; else, in a pod, the pod's own service account
+                  else ~/.kube/config; else, in a pod, the pod's own service account, which ``--context in-cluster``
+                  means, too, unless a kubeconfig has a context of that name
     merging       of each cluster, context and user the first file that has it counts, whole; so does the first
                   current-context that says something
     paths         in a file are relative to that file
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from bridge.plan.objects import Object
 
 DEFAULT_NAMESPACE = "default"
+IN_CLUSTER = "in-cluster"
+"""What stands for a context's name where a pod's own service account is used; so sessions are recorded by it."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _KINDS = ("clusters", "contexts", "users")
 
@@ -94,11 +97,12 @@ def load_access(
     """Find and read the kubeconfig, and resolve ``context`` (default: the current one). Raise UsageError."""
     environ = os.environ if environ is None else environ
     files = kubeconfig_files(kubeconfig, environ)
-    if not any(path.exists() for path in files):
-        if kubeconfig is None and context is None and _in_pod(environ):
-            return _of_the_pod(namespace, environ)
+    merged = _merge(files)
+    if kubeconfig is None and _in_pod(environ) and _is_the_pod(context, merged):
+        return _of_the_pod(namespace, environ)
+    if not merged.files:
         raise _no_kubeconfig(files, environ)
-    return _resolve(_merge(files), context, namespace, environ)
+    return _resolve(merged, context, namespace, environ)
 
 
 def _no_kubeconfig(files: Sequence[Path], environ: Mapping[str, str]) -> UsageError:
@@ -254,13 +258,20 @@ def _in_pod(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (SERVICE_ACCOUNT / "token").exists()
 
 
+def _is_the_pod(context: str | None, merged: _Merged) -> bool:
+    """Tell whether the pod itself is meant; by its name also where there is a kubeconfig by now."""
+    if context is None:
+        return not merged.files
+    return context == IN_CLUSTER and context not in merged.entries["contexts"]
+
+
 def _of_the_pod(namespace: str | None, environ: Mapping[str, str]) -> Access:
     """Speak as the pod that we run in (a development environment inside the cluster)."""
     host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     own = (SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
     return Access(
-        context="in-cluster",
+        context=IN_CLUSTER,
         namespace=namespace or own or DEFAULT_NAMESPACE,
         server=server,
         user_name="the pod's service account",

@@ -110,6 +110,6 @@ def leave(name: str, *, timeout: float) -> str:
     if any(each.session == session.session for each in this_laptops_store().sessions()):
         raise ClusterError(
             f"the session of {session.target or session.session} has ended, but not everything could be put back",
-            hint=f"bridge restore {session.target or session.session} --namespace {session.namespace}",
+            hint=f"bridge restore {session.target or session.session} {session.where}",
         )
     return f"left {session.target or 'the cluster'} (session {session.session}): everything is as it was"

@@ -27,7 +27,7 @@ def named(name: str) -> LocalSession:
     if meant:
         raise BridgeError(
             f"the session of {name} is dead: its bridge is gone",
-            hint=f"Put it back: bridge restore {name} --namespace {meant[0].namespace}",
+            hint=f"Put it back: bridge restore {name} {meant[0].where}",
         )
     ours = ", ".join(each.target or each.session for each in there) or "none at all"
     raise TargetError(f"this laptop has no session of {name}", hint=f"There is: {ours}. Everybody's: bridge list.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -56,6 +57,12 @@ class LocalSession:
         """Read a record; what a newer bridge has added is left out. Raise TypeError for what is none."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in dict(content).items() if name in known})
+
+    @property
+    def where(self) -> str:
+        """Write the options that lead bridge to its cluster and namespace."""
+        named = f" --kubeconfig {shlex.quote(self.kubeconfig)}" if self.kubeconfig else ""
+        return f"--namespace {self.namespace} --context {shlex.quote(self.context)}{named}"
 
     def is_alive(self) -> bool:
         """Whether the bridge that held this session still runs on this laptop."""

@@ -318,8 +318,11 @@ class Swap:
     # ---- the record on disk ---------------------------------------------------------------------------------------
     def _record(self, undo: str | None = None) -> None:
         """Write what undoes this session to the disk."""
+        self._store.write(self._local(undo))
+
+    def _local(self, undo: str | None = None) -> LocalSession:
         plan = self.plan
-        local = LocalSession(
+        return LocalSession(
             session=plan.session,
             context=self._cluster.context,
             server=self._cluster.server,
@@ -331,7 +334,6 @@ class Swap:
             kubeconfig=self._request.where.kubeconfig,
             kept=self._kept,
         )
-        self._store.write(local)
 
     @contextmanager
     def _saying_how_to_finish(self) -> Iterator[None]:
@@ -342,10 +344,9 @@ class Swap:
             if isinstance(error, ApiError) and error.status == 404:
                 return  # the namespace is gone, and all of it
             target = f" {self.plan.target}" if self.plan.target else ""
-            where = f"--namespace {self.plan.namespace} --context {self._cluster.context}"
             raise type(error)(
                 f"not everything could be put back: {error.message}",
-                hint=f"{self._who_finishes()} from any machine: bridge restore{target} {where}",
+                hint=f"{self._who_finishes()} from any machine: bridge restore{target} {self._local().where}",
                 exit_code=error.exit_code,
             ) from error
 

@@ -17,6 +17,7 @@ from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
 from bridge.session import traffic
+from bridge.session.request import ClusterChoice
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
@@ -621,6 +622,18 @@ def test_a_failure_at_any_request_of_the_way_back_is_made_up_for_by_another_try(
             swap.undo()
         world.is_as_before()
     assert failed > 3
+
+
+def test_who_gave_a_kubeconfig_is_told_to_restore_with_it(api: ApiServer, client: Cluster, tmp_path: Path) -> None:
+    world = World(api, client, tmp_path, where=ClusterChoice(kubeconfig="theirs"))
+    swap = world.swap()
+    world.whole(swap)
+    world.kube.fail("PATCH services/web")
+    with pytest.raises(BridgeError) as failed:
+        swap.undo()
+    assert failed.value.hint.endswith("restore deployment/web --namespace ns --context here --kubeconfig theirs")
+    swap.undo()
+    world.is_as_before()
 
 
 def test_an_answer_that_gets_lost_on_the_way_back_is_asked_for_again(

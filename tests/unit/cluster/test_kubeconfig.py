@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.cluster import kubeconfig
 from bridge.cluster.kubeconfig import Access, Tls, load_access
 from bridge.errors import UsageError
 
@@ -117,6 +118,51 @@ def test_no_kubeconfig(tmp_path: Path) -> None:
 )
 def test_what_is_no_kubeconfig(tmp_path: Path, content: str, message: str) -> None:
     assert message in refused(write(tmp_path / "config", content)).message
+
+
+# -- in a pod ------------------------------------------------------------------------------------------------------
+
+IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment in a pod, which has a service account and no kubeconfig."""
+    account = tmp_path / "account"
+    account.mkdir()
+    for name, content in {"token": "t0ken", "namespace": "tasks\n", "ca.crt": "PEM"}.items():
+        (account / name).write_text(content)
+    monkeypatch.setattr(kubeconfig, "SERVICE_ACCOUNT", account)
+    return {"HOME": str(tmp_path), **IN_POD}
+
+
+def test_a_pod_without_kubeconfig_has_its_service_account(home: dict[str, str]) -> None:
+    access = load_access(environ=home)
+    assert (access.context, access.namespace, access.server) == ("in-cluster", "tasks", "https://10.0.0.1:6443")
+    assert access.tls == Tls(authorities=b"PEM")
+
+
+def test_a_pods_access_is_found_again_by_its_name(home: dict[str, str], tmp_path: Path) -> None:
+    """By the watchdog, by who renews its credentials, by `bridge restore`; whoever has made a kubeconfig meanwhile."""
+    access = load_access(environ=home)
+    assert load_access(context=access.context, environ=home) == access
+    write(tmp_path / ".kube" / "config")
+    assert load_access(context=access.context, environ=home) == access
+    assert load_access(environ=home).context == "dev"
+
+
+def test_a_kubeconfigs_own_context_of_that_name_is_meant(home: dict[str, str], tmp_path: Path) -> None:
+    contexts = [{"name": "in-cluster", "context": {"cluster": "c"}}]
+    write(tmp_path / ".kube" / "config", config(contexts=contexts))
+    assert load_access(context="in-cluster", environ=home).server == "https://api.example.com:6443"
+
+
+def test_who_names_a_file_or_another_context_does_not_mean_the_pod(home: dict[str, str], tmp_path: Path) -> None:
+    assert "there is no context 'in-cluster'" in refused(write(tmp_path / "x"), home, context="in-cluster").message
+    with pytest.raises(UsageError, match="there is no kubeconfig"):
+        load_access(context="dev", environ=home)
+    with pytest.raises(UsageError, match="there is no kubeconfig"):
+        load_access(context="in-cluster", environ={"HOME": home["HOME"]})
 
 
 # -- what is not there ---------------------------------------------------------------------------------------------

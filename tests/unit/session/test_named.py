@@ -57,3 +57,12 @@ def test_none_of_that_name_says_what_there_is(store: Store) -> None:
     with pytest.raises(TargetError, match="no session of web") as raised:
         named("web")
     assert "none at all" in (raised.value.hint or "")
+
+
+def test_the_command_that_restores_names_the_kubeconfig_that_was_given(store: Store) -> None:
+    store.write(a_session(target="deployment/web", started="1", kubeconfig="/home/ann/my clusters"))
+    with pytest.raises(BridgeError) as raised:
+        named("web")
+    assert raised.value.hint.endswith(
+        "bridge restore web --namespace shop --context kind --kubeconfig '/home/ann/my clusters'"
+    )
