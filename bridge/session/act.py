@@ -40,7 +40,7 @@ from bridge.session.readiness import Readiness
 from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
 from bridge.session.steps import reached
-from bridge.session.supervise import supervise, wait_until_ready
+from bridge.session.supervise import ProcessEnding, Supervision
 from bridge.session.terminal import agrees
 from bridge.session.tie import Ends, finish
 from bridge.session.upkeep import Upkeep
@@ -204,25 +204,20 @@ class Action:
 
     def _run_to_its_end(self) -> int:
         reached("started")
-        at_terminal = self._at_terminal()
-        with self._signals_delivered():
-            ended = wait_until_ready(
-                self._answering,
-                self._inbox,
-                self._narrator,
-                at_terminal=at_terminal,
-                patience=SLOW_TO_ACCEPT if self._answering.own else None,
-                remark=self._advice.slow,
-                renew=self._renew,
+        process = Supervision(
+            self._answering, self._inbox, self._narrator, at_terminal=self._at_terminal(), renew=self._renew
+        )
+        with self._signals_delivered(process.look):
+            ended = process.wait_until_ready(
+                patience=SLOW_TO_ACCEPT if self._answering.own else None, remark=self._advice.slow
             )
         if ended is not None:
             return ended
         try:
-            self._take()
-            with self._signals_delivered():
-                return supervise(
-                    self._answering, self._inbox, self._narrator, at_terminal=at_terminal, renew=self._renew
-                )
+            with self._signals_delivered(process.look):
+                with suppress(ProcessEnding):
+                    self._take()
+                return process.wait_until_ended()
         finally:
             self._let_go()
 
@@ -362,7 +357,7 @@ class Action:
             self._inbox.put(over)
 
     def _renew(self, over: SessionOver) -> bool:
-        """Swap again, under the same process; False where that can't be."""
+        """Swap again, under the same process; False where that can't be. ProcessEnding where it ends meanwhile."""
         if over.session != self._swap.plan.session:
             return True  # it is about one that has been replaced
         if self._swap.ended:
@@ -378,7 +373,8 @@ class Action:
             self._loop.call(self._wanted.renew, self._swap.plan.ports)
             self._guarding.begin(self._swap.plan.session)
             self._swap.begin()
-            tie = self._tie_to(*self._reached(self._swap), self._swap)
+            with self._signals.interruptible():
+                tie = self._tie_to(*self._reached(self._swap), self._swap)
             self._loop.call(self._joined.moved, self._use(tie))
             self._volumes.shown_anew(tie.connection)
             if self._answers:  # else the process does not accept yet: `run` takes it when it does
@@ -462,8 +458,8 @@ class Action:
         )
 
     @contextmanager
-    def _signals_delivered(self) -> Iterator[None]:
-        with self._signals.delivered_to(self._signal_came, wake=self._inbox.wake):
+    def _signals_delivered(self, look: Callable[[], object] = lambda: None) -> Iterator[None]:
+        with self._signals.delivered_to(self._signal_came, wake=self._inbox.wake, look=look):
             yield
 
     def _signal_came(self, number: signal.Signals) -> None:

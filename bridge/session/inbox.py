@@ -97,3 +97,11 @@ class Inbox:
             with suppress(BlockingIOError):
                 os.read(self._woken, 4096)
         return self._happened.popleft()
+
+    def take(self, *kinds: type[Happened]) -> Happened | None:
+        """Take out the first of these kinds, None where there is none, and leave the rest in order; without waiting."""
+        for at, each in enumerate(self._happened.copy()):  # others only add, and at the end
+            if isinstance(each, kinds):
+                del self._happened[at]
+                return each
+        return None

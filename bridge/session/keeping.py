@@ -22,6 +22,7 @@ from bridge.errors import BridgeError
 from bridge.session.act import Action
 from bridge.session.entered import Entered
 from bridge.session.inbox import Begun, Exited, Ready, SessionOver, SignalCame, Unusable
+from bridge.session.supervise import ProcessEnding
 from bridge.tunnel.rejoin import relayed, until_parted
 
 if TYPE_CHECKING:
@@ -103,7 +104,11 @@ class Kept(Action):
 
     def _take(self) -> None:
         if not self._swap.taken:
-            super()._take()
+            try:
+                super()._take()
+            except ProcessEnding:
+                self._last = self._last or "the process has ended before all was swapped"
+                raise
             return
         self._answers = True
         self._tell_taken()
@@ -116,9 +121,12 @@ class Kept(Action):
         """The original is given back, and all else kept: see `run`."""
 
     def _renew(self, over: SessionOver) -> bool:
-        renewed = super()._renew(over)
-        if not renewed:
-            self._last = over.reason
+        renewed = False
+        try:
+            renewed = super()._renew(over)
+        finally:
+            if not renewed:
+                self._last = over.reason
         return renewed
 
     # ---- given back -----------------------------------------------------------------------------------------------

@@ -102,7 +102,10 @@ def _session(around: Around, means: Means, situation: Situation, facing: Facing 
 
     def new_swap() -> Swap:
         # --takeover was for the first: two that may both take would take the target from each other for ever.
-        there = first.pop() if first else examine(means.cluster, replace(means.request, takeover=False), means.narrator)
+        if first:
+            return _new_swap(means, first.pop())
+        with means.signals.interruptible():
+            there = examine(means.cluster, replace(means.request, takeover=False), means.narrator)
         return _new_swap(means, there)
 
     action = Action(around, means, new_swap) if facing is None else _kept(around, means, new_swap, facing)

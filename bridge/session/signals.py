@@ -4,7 +4,8 @@ A session's steps change a cluster; an exception between "created" and "noted th
 behind. So a handler raises only inside ``interruptible()``, which is put around waits, never around changes; elsewhere
 the signal is remembered, and raised at the next such wait. While the process runs, signals go to ``inbox`` instead:
 the process got a terminal's Ctrl-C by itself (it is in the same foreground process group), and what another program
-sends to bridge alone is passed on.
+sends to bridge alone is passed on. Then an interruptible wait is ended not by the signal, which the process may
+outlive, but by what comes of it: who waits looks at the inbox, between two requests.
 
 What a handler raises does not always arrive. CPython drops what is raised in a finalizer, in silence for one of the io
 module's (iobase_finalize in Modules/_io/iobase.c), and each answer of urllib3 has one, written in Python. So a signal
@@ -41,9 +42,11 @@ class Signals:
     def __init__(self) -> None:
         self._pending: deque[signal.Signals] = deque()
         self._raising = False
+        """Whether a wait goes on that may be interrupted."""
         self._raised: signal.Signals | None = None
         """What was raised in the wait that goes on: it is on its way, or was swallowed."""
         self._deliver: Callable[[signal.Signals], None] | None = None
+        self._look: Callable[[], object] = lambda: None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -87,17 +90,27 @@ class Signals:
             self._pending.append(self._raised)
 
     def look(self) -> None:
-        """Raise what has come in the wait that goes on, and was swallowed. For the main thread: in others, nothing."""
-        if self._raised is not None and threading.current_thread() is threading.main_thread():
+        """Raise what ends the wait that goes on: what has come and was swallowed, or what ``delivered_to`` looks for.
+
+        For the main thread: in others, nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._raised is not None:
             raise SignalReceived(self._raised)
+        if self._raising:
+            self._look()
 
     @contextmanager
-    def delivered_to(self, deliver: Callable[[signal.Signals], None], *, wake: int) -> Iterator[None]:
+    def delivered_to(
+        self, deliver: Callable[[signal.Signals], None], *, wake: int, look: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
         """Hand each signal to ``deliver`` (called in the main thread, between bytecodes), also one that came before.
 
         ``wake`` is the descriptor of a pipe that whoever waits in the main thread reads: see ``inbox``.
+        Interruptible waits are not ended by signals meanwhile, but by what ``look`` raises: it is called now and then.
         """
-        self._deliver = deliver
+        self._deliver, self._look = deliver, look
         former = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
             while self._pending:
@@ -105,7 +118,7 @@ class Signals:
             yield
         finally:
             signal.set_wakeup_fd(former)
-            self._deliver = None
+            self._deliver, self._look = None, lambda: None
 
     def forget(self) -> None:
         """Drop what came and was not yet acted on: the session is ending already, which is what it asked for."""

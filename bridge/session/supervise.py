@@ -8,6 +8,9 @@ SIGTERM, SIGHUP                passed on; what has not ended after the grace tim
 the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above;
                                nothing while the process ends already
 the process ended              the end, with its exit code
+
+While the main thread waits for the cluster (traffic is taken, the session begun anew) it looks between two steps of the
+wait: signals and the process's end are not put off. A wait for a process that ends is over.
 """
 
 from __future__ import annotations
@@ -99,56 +102,82 @@ class Running(Protocol):
         """End the process and everything that it started."""
 
 
-def supervise(
-    process: Running, inbox: Inbox, narrator: Narrator, *, at_terminal: bool, renew: Callable[[SessionOver], bool]
-) -> int:
-    """Wait until the process has ended, doing what the table says; return its exit code.
+class ProcessEnding(BaseException):
+    """The process has ended, or was told to: what is waited for in the cluster is of no use any more.
+
+    Not an ``Exception``: nobody handles it by accident.
+    """
+
+
+class Supervision:
+    """Applies the table to a process, from its start to its end. For the main thread.
 
     ``renew`` gets why the session is over, and says whether it could be begun anew.
     """
-    watch = Watch(at_terminal=at_terminal)
-    while True:
-        happened = inbox.get(deadline=watch.kill_at)
+
+    def __init__(
+        self,
+        process: Running,
+        inbox: Inbox,
+        narrator: Narrator,
+        *,
+        at_terminal: bool,
+        renew: Callable[[SessionOver], bool],
+    ) -> None:
+        self._process = process
+        self._inbox = inbox
+        self._narrator = narrator
+        self._renew = renew
+        self._watch = Watch(at_terminal=at_terminal)
+        self._code: int | None = None
+
+    def wait_until_ready(self, *, patience: float | None, remark: Callable[[], str]) -> int | None:
+        """Wait until the process accepts (None) or has ended (its exit code); remark after ``patience`` seconds."""
+        say_at = None if patience is None else time.monotonic() + patience
+        while self._code is None:
+            deadlines = [t for t in (self._watch.kill_at, say_at) if t is not None]
+            happened = self._inbox.get(deadline=min(deadlines, default=None))
+            if isinstance(happened, Ready) and not self._is_ending:
+                return None
+            if happened is None and say_at is not None and time.monotonic() >= say_at:
+                say_at = None
+                self._narrator.warn(remark())
+                continue
+            self._handle(happened)
+        return self._code
+
+    def wait_until_ended(self) -> int:
+        """Wait until the process has ended; return its exit code."""
+        while self._code is None:
+            self._handle(self._inbox.get(deadline=self._watch.kill_at))
+        return self._code
+
+    def look(self) -> None:
+        """Do, between two steps of a wait for the cluster, what the table says to signals and to the process's end.
+
+        All else stays in the inbox for when the wait is over. Raise ProcessEnding if that is now.
+        """
+        while happened := self._inbox.take(Exited, SignalCame):
+            self._handle(happened)
+        if self._is_ending:
+            raise ProcessEnding
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._code is not None or self._watch.kill_at is not None
+
+    def _handle(self, happened: Happened | None) -> None:
         if isinstance(happened, Exited):
-            return happened.code
-        watch = _handle(watch, happened, process, narrator, renew)
+            self._code = happened.code
+        elif not (isinstance(happened, SessionOver) and self._watch.kill_at is None and self._renewed(happened)):
+            self._watch, action = self._watch.after(happened, time.monotonic())
+            act(action, self._process, self._narrator)
 
-
-def wait_until_ready(
-    process: Running,
-    inbox: Inbox,
-    narrator: Narrator,
-    *,
-    at_terminal: bool,
-    patience: float | None,
-    remark: Callable[[], str],
-    renew: Callable[[SessionOver], bool],
-) -> int | None:
-    """Wait until the process accepts (None) or has ended first (its exit code); remark after ``patience`` seconds."""
-    watch = Watch(at_terminal=at_terminal)
-    say_at = None if patience is None else time.monotonic() + patience
-    while True:
-        deadlines = [t for t in (watch.kill_at, say_at) if t is not None]
-        happened = inbox.get(deadline=min(deadlines, default=None))
-        if isinstance(happened, Ready):
-            return None
-        if isinstance(happened, Exited):
-            return happened.code
-        if happened is None and say_at is not None and time.monotonic() >= say_at:
-            say_at = None
-            narrator.warn(remark())
-            continue
-        watch = _handle(watch, happened, process, narrator, renew)
-
-
-def _handle(
-    watch: Watch, happened: Happened | None, process: Running, narrator: Narrator, renew: Callable[[SessionOver], bool]
-) -> Watch:
-    if isinstance(happened, SessionOver) and watch.kill_at is None and renew(happened):
-        return watch
-    watch, action = watch.after(happened, time.monotonic())
-    act(action, process, narrator)
-    return watch
+    def _renewed(self, over: SessionOver) -> bool:
+        try:
+            return self._renew(over)
+        except ProcessEnding:
+            return True  # there is nobody to be told to end
 
 
 def act(action: Action, process: Running, narrator: Narrator) -> None:

@@ -144,7 +144,10 @@ class Swap:
             self._target.claim(replacing=self.plan.replacing)
 
     def take(self, pod: str) -> None:
-        """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out."""
+        """Have the cluster send to the proxy pod, which is Ready or about to be, and take the original out.
+
+        What ends its waits (see ``signals``) leaves it as it is then: `undo` undoes that.
+        """
         if self._target is None:
             return
         self.taken = True
@@ -156,24 +159,29 @@ class Swap:
     def _take_out(self) -> None:
         if self._target is None:
             return
+        with self._signals.interruptible():
+            self._signals.look()  # once more: from here on the original ends
         left = self._request.left
         workload = self._target.take_out(left, lambda record: self._record(record.render()))
         reached("scaled")
         if left == 0:
-            wait_until_out(self._cluster, workload, self._narrator)
+            with self._signals.interruptible():
+                wait_until_out(self._cluster, workload, self._narrator)
 
     def _narrow(self, pod: str) -> None:
         services, cluster = self.plan.services, self._cluster
         selecting = (*services, *self.plan.unnarrowed)
-        # Services that are narrowed to a session that is replaced do not select our pod yet.
-        listed = not self._replaced and traffic.wait_until_sent_to(cluster, selecting, [pod], self._narrator)
-        # It may be slow to get Ready (a sidecar, a readiness gate), and endpoints may not be looked at. Where no
-        # Service is narrowed they do not tell enough: there may be none, or they list pods that are not Ready, too.
-        if not (listed and services):
-            self._wait_until_ready()
+        with self._signals.interruptible():
+            # Services that are narrowed to a session that is replaced do not select our pod yet.
+            listed = not self._replaced and traffic.wait_until_sent_to(cluster, selecting, [pod], self._narrator)
+            # It may be slow to get Ready (a sidecar, a readiness gate), and endpoints may not be looked at. Where no
+            # Service is narrowed they do not tell enough: there may be none, or they list pods that are not Ready, too.
+            if not (listed and services):
+                self._wait_until_ready()
         reached("listed")
         traffic.narrow(cluster, services, self.plan.session)
-        alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
+        with self._signals.interruptible():
+            alone = traffic.wait_until_sent_to(cluster, services, [pod], self._narrator, alone=True)
         reached("alone")
         if selecting and (alone or not listed) and self._request.left is not None:
             traffic.settle(cluster)

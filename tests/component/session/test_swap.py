@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.cluster import connect
 from bridge.cluster.errors import MissingRight
 from bridge.errors import BridgeError, ClusterError, TargetError
 from bridge.plan.access import Right
@@ -17,14 +20,19 @@ from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
 from bridge.session import traffic
+from bridge.session.answering import NoProcess
+from bridge.session.inbox import Exited, Inbox, SignalCame
 from bridge.session.request import ClusterChoice
+from bridge.session.signals import Signals
+from bridge.session.supervise import ProcessEnding, Supervision
+from bridge.session.wanted import Wanted
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, LEASES, PODS, REPLICA_SETS, SECRETS, Kube
 from tests.component.session.world import LEASE, SERVICE, WEB, S, World
 from tests.unit.plan.worlds import deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bridge.cluster import Cluster
@@ -383,6 +391,85 @@ def test_a_session_without_target_makes_its_pod_and_removes_it(world: World) -> 
     assert world.replicas() == 2
     assert any(own.startswith(REPLICA_SETS) for own in world.kube.objects)
     swap.undo()
+    world.is_as_before()
+
+
+# ---- the process ends meanwhile ----------------------------------------------------------------------------------
+@pytest.fixture
+def looked_at(api: ApiServer, tmp_path: Path) -> Iterator[World]:
+    """A world whose waits are looked after, as in a session."""
+    signals = Signals()
+    with connect(kubeconfig=api.kubeconfig(tmp_path), between=signals.look) as cluster, signals:
+        world = World(api, cluster, tmp_path / "ours")
+        world.signals = signals
+        yield world
+
+
+@contextmanager
+def supervised(world: World) -> Iterator[Inbox]:
+    """What happens to the process comes to this inbox."""
+    inbox = Inbox()
+    nobody = NoProcess(Wanted([]), inbox, world.told)
+    process = Supervision(nobody, inbox, world.told, at_terminal=False, renew=lambda _: pytest.fail("renewed"))
+    with world.signals.delivered_to(lambda number: inbox.put(SignalCame(number)), wake=inbox.wake, look=process.look):
+        yield inbox
+
+
+@pytest.mark.parametrize(
+    ("request_of", "number", "lacks", "left"),
+    [
+        ("GET endpointslices", 1, "endpoints_follow", (2, None)),  # the proxy pod is waited for
+        ("GET pods", 1, "proxies_get_ready", (2, None)),
+        ("PATCH services/web", 1, "", (2, S)),  # the endpoints are
+        ("GET endpointslices", 2, "", (2, S)),  # the nodes have their time
+        ("PATCH deployments/web", 1, "", (0, S)),  # the original is waited for
+    ],
+)
+def test_a_process_that_ends_while_the_traffic_is_taken_ends_the_wait(
+    looked_at: World, request_of: str, number: int, lacks: str, left: tuple[int, str | None]
+) -> None:
+    world = looked_at
+    if lacks:
+        setattr(world.kube, lacks, False)
+    swap = world.swap()
+    swap.begin()
+    with supervised(world) as inbox:
+        for _ in range(1, number):
+            world.kube.before(request_of, lambda: None)
+        world.kube.before(request_of, lambda: inbox.put(Exited(3)))
+        with pytest.raises(ProcessEnding):
+            swap.take(world.proxy)
+    assert (world.replicas(), world.selected()) == left
+    world.kube.endpoints_follow = True
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_signal_is_heard_while_the_traffic_is_taken(looked_at: World) -> None:
+    world = looked_at
+    world.kube.proxies_get_ready = False
+    swap = world.swap()
+    swap.begin()
+    world.kube.before("GET pods", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with supervised(world), pytest.raises(ProcessEnding):
+        swap.take(world.proxy)
+    assert (world.replicas(), world.selected()) == (2, None)
+    swap.undo()
+    world.is_as_before()
+
+
+def test_a_process_that_ends_while_the_original_is_waited_for_lets_it_be_undone_as_ever(looked_at: World) -> None:
+    """The session is begun anew, which undoes the one before; what is left of that is for the end then."""
+    world = looked_at
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    with supervised(world) as inbox:
+        world.kube.before("PATCH deployments/web", lambda: inbox.put(Exited(3)))
+        with pytest.raises(ProcessEnding):
+            swap.undo()
+    assert (world.replicas(), world.selected()) == (2, S)
+    swap.undo(parted)
+    assert parted.heard[0] == ("hand over to 10.0.0.9, 10.0.0.9", (2, S))
     world.is_as_before()
 
 

@@ -41,6 +41,7 @@ class World:
         self.kube.put(SERVICES, service("web", {"port": 80, "targetPort": 8080}))
         self.before = self.as_is()
         self.told = Told()
+        self.signals = Signals()
         self.store = Store(folder / "sessions")
         self.request = RunRequest(command=("app",), target=TargetSpec.parse("web"), image="i", timeout=5, **request)
         self.situation = self.situated()
@@ -60,7 +61,11 @@ class World:
 
     def swap(self, session: str = S) -> Swap:
         means = Means(
-            request=self.request, cluster=self.cluster, narrator=self.told, signals=Signals(), store=self.store
+            request=self.request,
+            cluster=self.cluster,
+            narrator=self.told,
+            signals=self.signals,
+            store=self.store,
         )
         return Swap(means, self.plan(session), KEYS, "t")
 

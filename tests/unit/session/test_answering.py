@@ -7,7 +7,7 @@ import signal
 from bridge.plan.ports import PortMap
 from bridge.session.answering import NoProcess
 from bridge.session.inbox import Exited, Inbox, SessionOver
-from bridge.session.supervise import supervise
+from bridge.session.supervise import Supervision
 from bridge.session.wanted import Wanted
 from tests.unit.session.telling import Told
 
@@ -22,7 +22,8 @@ def test_any_signal_ends_it() -> None:
 def test_it_ends_when_the_session_is_over_and_can_not_be_begun_anew() -> None:
     inbox, told = Inbox(), Told()
     inbox.put(SessionOver("taken"))
-    code = supervise(NoProcess(Wanted([]), inbox, told), inbox, told, at_terminal=False, renew=lambda _: False)
+    process = Supervision(NoProcess(Wanted([]), inbox, told), inbox, told, at_terminal=False, renew=lambda _: False)
+    code = process.wait_until_ended()
     assert code == 0
 
 

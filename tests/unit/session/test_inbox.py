@@ -37,6 +37,16 @@ def test_what_was_put_comes_out_in_order() -> None:
     assert [inbox.get() for _ in range(3)] == [Ready(), Exited(1), Ready()]
 
 
+def test_what_matters_now_is_taken_out_of_the_order() -> None:
+    inbox = Inbox()
+    for each in (Ready(), SignalCame(signal.SIGINT), Exited(1), Ready()):
+        inbox.put(each)
+    assert inbox.take(Exited, SignalCame) == SignalCame(signal.SIGINT)
+    assert inbox.take(Exited, SignalCame) == Exited(1)
+    assert inbox.take(Exited, SignalCame) is None
+    assert [inbox.get() for _ in range(2)] == [Ready(), Ready()]
+
+
 def test_a_deadline_that_has_passed_still_hands_over_what_is_there() -> None:
     inbox = Inbox()
     inbox.put(Ready())

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import RawIOBase
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,32 @@ def test_signals_are_delivered_while_the_process_runs() -> None:
             assert list(os.read(woken, 10)) == [signal.SIGINT]
     assert received == [signal.SIGHUP, signal.SIGINT]
     assert signal.set_wakeup_fd(-1) == -1
+    os.close(wake)
+    os.close(woken)
+
+
+class Over(BaseException):
+    """What there is to look for has come."""
+
+
+def test_while_signals_are_delivered_a_wait_is_ended_by_what_is_looked_for() -> None:
+    received: list[signal.Signals] = []
+    woken, wake = os.pipe2(os.O_NONBLOCK)
+
+    def look() -> None:
+        if received:
+            raise Over
+
+    with Signals() as signals, signals.delivered_to(received.append, wake=wake, look=look):
+        with pytest.raises(Over), signals.interruptible():
+            signals.look()
+            send(signal.SIGTERM)
+            with ThreadPoolExecutor(1) as other:
+                other.submit(signals.look).result()  # it is not that thread's business
+            signals.look()
+        signals.look()  # a change is going on
+    with signals.interruptible():
+        signals.look()
     os.close(wake)
     os.close(woken)
 

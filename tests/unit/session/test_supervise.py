@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from bridge.session.inbox import Exited, Happened, Inbox, Ready, SessionOver, SignalCame
-from bridge.session.supervise import GRACE, Kill, LeaveToIt, PassOn, Watch, act, supervise, wait_until_ready
+from bridge.session.supervise import GRACE, Kill, LeaveToIt, PassOn, ProcessEnding, Supervision, Watch, act
 
 INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
 
@@ -88,7 +88,8 @@ def supervised(*happened: Happened, renews: bool = True) -> tuple[int, list[obje
         recorder.heard.append(f"renew {over.reason}")
         return renews
 
-    return supervise(recorder, inbox, recorder, at_terminal=False, renew=renew), recorder.heard
+    process = Supervision(recorder, inbox, recorder, at_terminal=False, renew=renew)
+    return process.wait_until_ended(), recorder.heard
 
 
 def test_supervise_returns_the_exit_code_of_the_process() -> None:
@@ -128,10 +129,8 @@ def waited(*happened: Happened, renews: bool = True, patience: float = 60) -> tu
         recorder.heard.append(f"renew {over.reason}")
         return renews
 
-    code = wait_until_ready(
-        recorder, inbox, recorder, at_terminal=False, patience=patience, remark=lambda: "slow", renew=renew
-    )
-    return code, recorder.heard
+    process = Supervision(recorder, inbox, recorder, at_terminal=False, renew=renew)
+    return process.wait_until_ready(patience=patience, remark=lambda: "slow"), recorder.heard
 
 
 def test_waiting_ends_when_the_process_accepts_or_has_ended() -> None:
@@ -149,12 +148,8 @@ def test_a_process_that_takes_long_to_accept_is_remarked_on_once() -> None:
     inbox, recorder = Inbox(), Recorder()
     other = threading.Timer(0.05, lambda: inbox.put(Ready()))
     other.start()
-    assert (
-        wait_until_ready(
-            recorder, inbox, recorder, at_terminal=True, patience=0, remark=lambda: "slow", renew=lambda _: True
-        )
-        is None
-    )
+    process = Supervision(recorder, inbox, recorder, at_terminal=True, renew=lambda _: True)
+    assert process.wait_until_ready(patience=0, remark=lambda: "slow") is None
     other.join()
     assert recorder.heard == ["slow"]
 
@@ -164,3 +159,59 @@ def test_a_process_that_does_not_end_in_time_is_killed() -> None:
     act(Kill(), recorder, recorder)
     act(None, recorder, recorder)
     assert recorder.heard == ["the process did not end in time: it is killed", "end"]
+
+
+# ---- while the cluster is waited for -----------------------------------------------------------------------------
+def watched(*happened: Happened, at_terminal: bool = False) -> tuple[Supervision, Inbox, Recorder]:
+    """A process to which this has happened meanwhile."""
+    inbox, recorder = Inbox(), Recorder()
+    for each in happened:
+        inbox.put(each)
+    return Supervision(recorder, inbox, recorder, at_terminal=at_terminal, renew=lambda _: True), inbox, recorder
+
+
+def test_a_signal_is_heard_meanwhile_and_what_else_happened_is_left_for_later() -> None:
+    process, inbox, recorder = watched(SessionOver("restored"), INT, Ready())
+    process.look()
+    assert recorder.heard == [signal.SIGINT]
+    assert [inbox.get(), inbox.get()] == [SessionOver("restored"), Ready()]
+
+
+def test_a_ctrl_c_that_the_process_outlives_does_not_end_the_wait() -> None:
+    process, _, recorder = watched(INT, INT, at_terminal=True)
+    process.look()
+    assert recorder.heard == ["interrupted"] * 2
+
+
+def test_the_process_s_end_ends_the_wait_and_its_exit_code_is_what_counts() -> None:
+    process, _, recorder = watched(SessionOver("restored"), Exited(7))
+    for _ in range(2):  # who overlooks it is told again
+        with pytest.raises(ProcessEnding):
+            process.look()
+    assert process.wait_until_ended() == 7
+    assert process.wait_until_ready(patience=None, remark=lambda: "slow") == 7
+    assert recorder.heard == []
+
+
+def test_a_process_that_was_told_to_end_is_not_waited_for_in_the_cluster() -> None:
+    process, inbox, recorder = watched(TERM)
+    with pytest.raises(ProcessEnding):
+        process.look()
+    inbox.put(Ready())  # it accepts all the same
+    inbox.put(Exited(143))
+    assert process.wait_until_ready(patience=None, remark=lambda: "slow") == 143
+    assert recorder.heard == [signal.SIGTERM]
+
+
+def test_a_process_that_ends_while_it_is_swapped_again_is_not_told_to_end() -> None:
+    inbox, recorder = Inbox(), Recorder()
+
+    def renew(_: SessionOver) -> bool:
+        inbox.put(Exited(3))
+        process.look()
+        return pytest.fail("it goes on")
+
+    process = Supervision(recorder, inbox, recorder, at_terminal=False, renew=renew)
+    inbox.put(SessionOver("restored"))
+    assert process.wait_until_ended() == 3
+    assert recorder.heard == []
