@@ -102,6 +102,8 @@ class Swap:
         self.taken = False
         """Whether the cluster's traffic was, or is being, led here."""
         self._undone = False
+        self._was_ours = False
+        """Whether the target was put back: another try finds nothing of ours on it."""
         self._is_guarded = plan.guard is not None
         self._replaced = plan.replacing
         """The dead session whose traces are still to be removed; empty for none."""
@@ -273,6 +275,7 @@ class Swap:
             if parting:
                 parting.hold()
         ours = target.put_back(lost=self._lost_record())
+        self._was_ours = self._was_ours or ours is not None
         reached("put back")
         workload = ours or (target.current() if self.taken else None)  # as somebody else has left it
         back = False
@@ -286,7 +289,7 @@ class Swap:
             if back and parting:
                 parting.hand_over(addresses_of_original(self._cluster, workload))
         traffic.widen(patient, self.plan.services, self.plan.session)
-        if ours:
+        if self._was_ours:
             self._forget_replaced(patient)
         if back:
             proxies = name_of(self.plan.proxy.replica_set)

@@ -527,6 +527,21 @@ def test_who_replaces_a_dead_session_and_gets_no_further_puts_back_what_that_one
     world.is_as_before()
 
 
+@pytest.mark.parametrize("failing", ["PATCH services/web", "DELETE replicasets/bridge-web-abcd2345"])
+def test_what_a_replaced_session_left_is_put_back_by_another_try(world: World, failing: str) -> None:
+    """Of the target nothing is ours any more then."""
+    world.whole(world.swap())
+    world.dies()
+    world.situation = world.situated(replacing=S)
+    second = world.swap("efgh2345")
+    second.begin()
+    world.kube.fail(failing)
+    with pytest.raises(BridgeError):
+        second.undo()
+    second.undo()
+    world.is_as_before()
+
+
 def test_who_may_not_replace_a_session_leaves_it_as_it_is(world: World) -> None:
     world.whole(world.swap())
     world.situation = world.situated(replacing=S)
