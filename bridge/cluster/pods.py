@@ -15,7 +15,8 @@ from bridge.cluster.trouble import Trouble, explain_pod, explain_replica_set, is
 from bridge.cluster.workloads import selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import dry_run_pod
-from bridge.plan.objects import is_ending, labels_of, name_of
+from bridge.plan.objects import is_ending, name_of
+from bridge.plan.pods import is_original
 from bridge.plan.target import WorkloadKind, describe
 from bridge.wire.marks import SESSION_LABEL
 
@@ -225,7 +226,7 @@ class _Stragglers:
     def _look(self) -> Trouble | None:
         try:
             pods = self._cluster.list_(self._path, label_selector=selector_of(self._workload))
-            unready = [pod for pod in pods if is_original(pod) and not is_ready(pod)]
+            unready = [pod for pod in pods if is_original(self._workload, pod) and not is_ready(pod)]
             troubles = (explain_pod(pod, events_of(self._cluster, pod)) for pod in unready[:MOST_LOOKED_AT])
             return next((trouble for trouble in troubles if trouble), None) or self._not_created()
         except ClusterError:  # what is waited for is the workload; why it lasts is a nicety
@@ -240,11 +241,6 @@ class _Stragglers:
 
     def _own_path(self) -> str:
         return WorkloadKind.of(self._workload).path(self._cluster.namespace, name_of(self._workload))
-
-
-def is_original(pod: Object) -> bool:
-    """Tell the target's own pods from a proxy pod, which has its labels."""
-    return SESSION_LABEL not in labels_of(pod) and not is_ending(pod)
 
 
 # -- the end -------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def services_of(cluster: Cluster) -> tuple[Object, ...]:
 
 
 def pods_of(cluster: Cluster, workload: Object) -> list[Object]:
-    """Return the pods that the workload's selector matches (those of a proxy pod have its labels, too)."""
+    """Return the pods that the workload's selector matches: a proxy pod, too, and others (see ``plan.pods``)."""
     path = f"/api/v1/namespaces/{cluster.namespace}/pods"
     return cluster.list_(path, label_selector=selector_of(workload))
 

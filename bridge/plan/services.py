@@ -23,13 +23,13 @@ from typing import cast
 
 from bridge.errors import TargetError
 from bridge.plan.objects import Object, controller_of, labels_of, name_of
-from bridge.plan.placement import pod_template, selects
+from bridge.plan.placement import pod_template
+from bridge.plan.pods import is_own, who_runs
 from bridge.plan.ports import selecting_services
 from bridge.plan.target import WorkloadKind, describe
 from bridge.wire.marks import SESSION_LABEL
 from bridge.wire.undo import as_read, replicas_of
 
-POD_HASH_LABEL = "pod-template-hash"
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -92,27 +92,8 @@ def _identity(workload: Object) -> tuple[str, str]:
 
 def _other_pods(workload: Object, pods: Iterable[Object]) -> Iterator[_Other]:
     for pod in pods:
-        if not _is_own(workload, pod) and (pod.get("status") or {}).get("phase") not in _ENDED:
-            yield _who_runs(pod), labels_of(pod)
-
-
-def _is_own(workload: Object, pod: Object) -> bool:
-    """Tell the target's pods and proxies; selectors of two Deployments may overlap, so who controls it counts, too."""
-    free = controller_of(pod) is None or SESSION_LABEL in labels_of(pod)
-    return selects(workload["spec"]["selector"], labels_of(pod)) and (free or _who_runs(pod) == describe(workload))
-
-
-def _who_runs(pod: Object) -> str:
-    """Name a pod by its controller; a Deployment's ReplicaSet is named after it and the pod's hash."""
-    owner = controller_of(pod)
-    if SESSION_LABEL in labels_of(pod):
-        return f"session {labels_of(pod)[SESSION_LABEL]}"
-    if owner is None:
-        return f"pod/{name_of(pod)}"
-    suffix = f"-{labels_of(pod).get(POD_HASH_LABEL, '')}"
-    if owner["kind"] == "ReplicaSet" and len(suffix) > 1 and owner["name"].endswith(suffix):
-        return f"deployment/{owner['name'].removesuffix(suffix)}"
-    return f"{owner['kind'].lower()}/{owner['name']}"
+        if not is_own(workload, pod) and (pod.get("status") or {}).get("phase") not in _ENDED:
+            yield who_runs(pod), labels_of(pod)
 
 
 def narrow_patch(service: Object, session: str, *, replacing: str = "") -> Object | None:

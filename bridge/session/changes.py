@@ -19,13 +19,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.cluster.errors import MissingRight, NotFound
-from bridge.cluster.pods import is_original, wait_for_rollout, wait_gone
+from bridge.cluster.pods import wait_for_rollout, wait_gone
 from bridge.cluster.trouble import is_ready
 from bridge.cluster.workloads import pods_of, selector_of
 from bridge.errors import ClusterError, TargetError
 from bridge.plan.manifest import owned_by
 from bridge.plan.names import secret_name
 from bridge.plan.objects import Object, is_ending, name_of
+from bridge.plan.pods import is_original
 from bridge.plan.target import API_VERSION, WorkloadKind, describe
 from bridge.plan.undo import record_of, record_patch, restore_patch, swap_patch
 from bridge.session.signals import SignalReceived
@@ -197,7 +198,7 @@ def wait_until_out(cluster: Cluster, workload: Object, narrator: Narrator) -> No
     """Wait until each pod of the original is at least on its way out: from then on Services send it nothing new."""
     pods, selector = f"/api/v1/namespaces/{cluster.namespace}/pods", selector_of(workload)
     for there in cluster.follow(pods, label_selector=selector, deadline=time.monotonic() + GONE_WITHIN):
-        staying = [name for name, pod in there.items() if is_original(pod)]
+        staying = [name for name, pod in there.items() if is_original(workload, pod)]
         if not staying:
             return
         narrator.doing(f"waiting for {', '.join(staying)} to leave")
@@ -249,7 +250,7 @@ def addresses_of_others(cluster: Cluster, services: Sequence[str], session: str)
 
 def addresses_of_original(cluster: Cluster, workload: Object) -> list[str]:
     """Return the addresses of the Ready pods of the original."""
-    return _addresses(pod for pod in pods_of(cluster, workload) if is_original(pod) and is_ready(pod))
+    return _addresses(pod for pod in pods_of(cluster, workload) if is_original(workload, pod) and is_ready(pod))
 
 
 def _addresses(pods: Iterable[Object]) -> list[str]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from bridge.cluster.access import require_rights
 from bridge.cluster.errors import ApiError, MissingRight
 from bridge.cluster.execute import image_environment
-from bridge.cluster.pods import is_original
 from bridge.cluster.workloads import find_workload, notes_on, pods_of, require_namespace, services_of, workloads_of
 from bridge.errors import TargetError
 from bridge.plan.access import Purpose, needed_rights
 from bridge.plan.objects import labels_of, name_of
 from bridge.plan.placement import pod_template
+from bridge.plan.pods import is_original
 from bridge.plan.ports import selecting_services
 from bridge.plan.protection import PREPARED_ACCOUNT
 from bridge.plan.services import widened
@@ -181,7 +181,7 @@ def _situation(
 def original_environment(cluster: Cluster, workload: Object, container: str, narrator: Narrator) -> bytes | None:
     """Return the environment of the running original, which has what its image sets; None where it can't be read."""
     for pod in pods_of(cluster, workload):
-        if is_original(pod) and pod.get("status", {}).get("phase") == "Running":
+        if is_original(workload, pod) and pod.get("status", {}).get("phase") == "Running":
             return image_environment(cluster, name_of(pod), container, note=narrator.note)
     narrator.note("no pod of the original runs: what its image sets in the environment is not known")
     return None

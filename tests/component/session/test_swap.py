@@ -19,6 +19,7 @@ from bridge.plan.access import Right
 from bridge.plan.lease import build_lease
 from bridge.plan.objects import labels_of
 from bridge.plan.undo import record_of
+from bridge.session import changes as changes_module
 from bridge.session import traffic
 from bridge.session.answering import NoProcess
 from bridge.session.inbox import Exited, Inbox, SignalCame
@@ -188,6 +189,24 @@ def test_what_still_comes_is_handed_over_to_a_proxy_pod_that_is_not_ready_for_a_
     )
     first.undo(parted)
     assert parted.heard[0] == ("hand over to 10.0.0.9", (0, "efgh2345"))
+
+
+def test_the_pods_of_a_workload_whose_selector_overlaps_are_not_the_originals(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes_module, "GONE_WITHIN", 1.0)
+    worker = deployment("worker", replicas=1)
+    worker["spec"]["template"]["metadata"]["labels"] = {"app": "web", "component": "worker"}
+    world.kube.put(DEPLOYMENTS, {**worker, "metadata": {"name": "worker", "namespace": "ns"}})
+    world.kube.change(f"{PODS}/worker-0", {"status": {"podIP": "10.0.0.7"}})
+    world.before = world.as_is()
+    swap, parted = world.swap(), Parted(world)
+    world.whole(swap)
+    assert swap.stand_ins() == []
+    swap.undo(parted)
+    assert parted.heard[0] == ("hand over to 10.0.0.9, 10.0.0.9", (2, S))
+    assert world.told.said("warn") == []  # that pods of the original share the traffic
+    world.is_as_before()
 
 
 def test_a_session_that_somebody_restores_keeps_its_services_until_the_original_is_ready(world: World) -> None:
