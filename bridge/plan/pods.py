@@ -18,11 +18,18 @@ from bridge.plan.target import describe
 from bridge.wire.marks import SESSION_LABEL
 
 POD_HASH_LABEL = "pod-template-hash"
+_ENDED = ("Succeeded", "Failed")
 
 
 def is_original(workload: Object, pod: Object) -> bool:
     """Tell a pod of the target's own, which stays, from a proxy pod and from another workload's."""
-    return SESSION_LABEL not in labels_of(pod) and not is_ending(pod) and is_own(workload, pod)
+    stays = not (is_ending(pod) or has_ended(pod))
+    return stays and SESSION_LABEL not in labels_of(pod) and is_own(workload, pod)
+
+
+def has_ended(pod: Object) -> bool:
+    """Tell a pod in which nothing runs any more: it may be there for long, as one that was evicted."""
+    return (pod.get("status") or {}).get("phase") in _ENDED
 
 
 def is_own(workload: Object, pod: Object) -> bool:

@@ -24,13 +24,11 @@ from typing import cast
 from bridge.errors import TargetError
 from bridge.plan.objects import Object, controller_of, labels_of, name_of
 from bridge.plan.placement import pod_template
-from bridge.plan.pods import is_own, who_runs
+from bridge.plan.pods import has_ended, is_own, who_runs
 from bridge.plan.ports import selecting_services
 from bridge.plan.target import WorkloadKind, describe
 from bridge.wire.marks import SESSION_LABEL
 from bridge.wire.undo import as_read, replicas_of
-
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def _identity(workload: Object) -> tuple[str, str]:
 
 def _other_pods(workload: Object, pods: Iterable[Object]) -> Iterator[_Other]:
     for pod in pods:
-        if not is_own(workload, pod) and (pod.get("status") or {}).get("phase") not in _ENDED:
+        if not is_own(workload, pod) and not has_ended(pod):
             yield who_runs(pod), labels_of(pod)
 
 

@@ -209,6 +209,30 @@ def test_the_pods_of_a_workload_whose_selector_overlaps_are_not_the_originals(
     world.is_as_before()
 
 
+def test_a_pod_of_the_original_that_was_evicted_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays, whatever the target is scaled to, and shares no traffic."""
+    monkeypatch.setattr(changes_module, "GONE_WITHIN", 1.0)
+    left = world.kube.get(f"{PODS}/web-0")
+    assert left
+    evicted = {"name": "evicted", "uid": "evicted", "ownerReferences": left["metadata"]["ownerReferences"]}
+    world.kube.put(
+        PODS,
+        left
+        | {
+            "metadata": left["metadata"] | evicted,
+            "status": {"phase": "Failed", "conditions": [{"type": "Ready", "status": "False"}]},
+        },
+    )
+    world.before = world.as_is()
+    swap = world.swap()
+    world.whole(swap)
+    assert world.told.said("warn") == []
+    swap.undo()
+    world.is_as_before()
+
+
 def test_a_session_that_somebody_restores_keeps_its_services_until_the_original_is_ready(world: World) -> None:
     swap, parted = world.swap(), Parted(world)
     world.whole(swap)

@@ -43,3 +43,10 @@ def test_a_pod_that_ends_is_no_original_any_more() -> None:
     ending = pod(("ReplicaSet", "web-5d4f"), **HASH)
     ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert not is_original(deployment("web"), ending)
+
+
+@pytest.mark.parametrize(("phase", "original"), [("Pending", True), ("Running", True), ("Failed", False)])
+def test_a_pod_that_has_ended_is_no_original_any_more(phase: str, original: bool) -> None:
+    """One that was evicted stays as Failed, whatever its ReplicaSet is scaled to."""
+    there = pod(("ReplicaSet", "web-5d4f"), **HASH) | {"status": {"phase": phase}}
+    assert is_original(deployment("web"), there) is original
