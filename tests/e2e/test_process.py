@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.places import LANES, place
-from tests.e2e.running import PROGRAM, Bridge, assert_restored
+from tests.e2e.running import PROGRAM, Bridge, assert_nothing_left, assert_restored
 
 if TYPE_CHECKING:
     import subprocess
@@ -110,6 +110,23 @@ def test_env_files_hold_the_pod_s_environment_for_their_owner_only(laptop: AnyLa
     assert "PATH" not in told
     assert "WEB_SERVICE_PORT='80'" in laptop.run(["cat", f"{folder}/env"]).stdout
     assert laptop.run(["stat", "-c", "%a", f"{folder}/env", f"{folder}/env.json"]).stdout == "600\n600\n"
+
+
+def test_a_process_that_ends_before_its_pod_is_ready_has_its_exit_code_and_takes_nothing(
+    laptop: AnyLaptop, kubectl: Kubectl, shop: str
+) -> None:
+    """A readiness gate that nobody opens: the process accepts, and its pod does not get Ready all the same."""
+    kubectl("rollout", "pause", "deployment/web")  # the original stays as it is, and Ready
+    gated = {"spec": {"template": {"spec": {"readinessGates": [{"conditionType": "tests.example/gate"}]}}}}
+    kubectl("patch", "deployment/web", "--type=merge", "--patch", json.dumps(gated))
+    before = kubectl.json("get", "deployment/web")["spec"]
+    program = "import socket, time; there = socket.create_server(('', 8080)); time.sleep(8); raise SystemExit(7)"
+    done = laptop.run([PROGRAM, "run", "-n", shop, "-s", "web", "python", "-c", program], timeout=60)
+    assert done.returncode == 7, done.stderr
+    assert "in time" not in done.stderr
+    after = kubectl.json("get", "deployment/web")
+    assert (after["spec"], after["status"]["readyReplicas"]) == (before, 1)
+    assert_nothing_left(kubectl)
 
 
 @pytest.mark.timeout(600)
