@@ -1,8 +1,8 @@
 """``localhost`` in the sandbox: what the process has there itself, else the laptop's servers, else the pod's sidecars.
 
 Loopback inside is the kernel's own, so what the process has there costs nothing. The rules send to bridge only the
-ports that listen on the laptop's loopback, or on the pod's; ``Localhost`` keeps the first of these up to date, and
-has the process's own ports published on the laptop.
+ports that listen on the laptop's loopback, or on the pod's; ``Localhost`` keeps these up to date, and has the process's
+own ports published on the laptop.
 """
 
 import asyncio
@@ -55,27 +55,42 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Redirected:
-    """The laptop's ports that the rules send to bridge: of 127.0.0.1 and of ::1."""
+    """The ports that the rules send to bridge: the laptop's, of 127.0.0.1 and of ::1, and the pod's."""
 
-    ports4: frozenset[int] = frozenset()
-    ports6: frozenset[int] = frozenset()
+    laptop4: frozenset[int] = frozenset()
+    laptop6: frozenset[int] = frozenset()
+    pod_ports: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, laptop: Collection[Listener], inside: Collection[Listener], published: Collection[int]) -> "Redirected":
-        """What listens on the laptop, without what is the process's own: there, or published here by bridge."""
-        return cls(ports4(laptop) - ports4(inside) - set(published), ports6(laptop) - ports6(inside))
+    def of(
+        cls,
+        laptop: Collection[Listener],
+        inside: Collection[Listener],
+        published: Collection[int],
+        pod_ports: Collection[int] = (),
+    ) -> "Redirected":
+        """The pod's, and what listens on the laptop but for the process's own: inside, or published here by bridge."""
+        laptop4 = ports4(laptop) - ports4(inside) - set(published)
+        return cls(laptop4, ports6(laptop) - ports6(inside), frozenset(pod_ports))
 
 
 class Localhost:
     """Keeps both sides' ports in step, and calls ``looked`` after each look.
 
-    ``run`` is a task for the event loop, until it is cancelled.
+    ``pod_ports`` tells what listens on the pod's loopback. ``run`` is a task for the event loop, until it is cancelled.
     """
 
-    def __init__(self, box: "Sandbox", published: "Published", looked: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        box: "Sandbox",
+        published: "Published",
+        pod_ports: Callable[[], Collection[int]],
+        looked: Callable[[], object] = lambda: None,
+    ) -> None:
         self._box = box
         self._looked = looked
         self._published = published
+        self._pod_ports = pod_ports
         self._redirected = Redirected()
 
     async def run(self) -> None:
@@ -88,8 +103,8 @@ class Localhost:
     async def look(self, laptop: Collection[Listener]) -> None:
         """One look, given who listens on the laptop."""
         inside = self._box.listeners()
-        redirected = Redirected.of(laptop, inside, self._published.ports)
-        if redirected != self._redirected and self._box.redirect_laptop_ports(redirected.ports4, redirected.ports6):
+        redirected = Redirected.of(laptop, inside, self._published.ports, self._pod_ports())
+        if redirected != self._redirected and self._box.redirect_localhost(redirected):
             self._redirected = redirected
         await self._published.update({each.port for each in inside})
         self._looked()

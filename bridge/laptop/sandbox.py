@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import CommandError, SandboxError
 from bridge.laptop import messages, support
@@ -31,6 +31,9 @@ from bridge.laptop.listeners import Listener, ListenTable, listen_table
 from bridge.laptop.process import Process, end_without_init, init_was_killed, namespace_of
 from bridge.laptop.settings import NetworkSettings
 from bridge.laptop.supply import Supply
+
+if TYPE_CHECKING:
+    from bridge.laptop.localhost import Redirected
 
 _READY, _ANSWER = 30.0, 5.0  # seconds: milliseconds, unless the laptop is very busy, or init is stopped
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -288,13 +291,18 @@ class Sandbox:
             await asyncio.sleep(0.02)  # the kernel tells nobody when a socket starts to listen
         return True
 
-    def redirect_laptop_ports(self, ports4: Iterable[int], ports6: Iterable[int]) -> bool:
-        """Have connections to these ports of 127.0.0.1 and ::1 come to the listener.
+    def redirect_localhost(self, redirected: "Redirected") -> bool:
+        """Have connections to these ports of loopback come to the listener, and to no others.
 
         For the event loop: does not wait. False when init was too busy to take it: to be said again.
         """
+        ports = {
+            "laptop4": sorted(redirected.laptop4),
+            "laptop6": sorted(redirected.laptop6),
+            "pod_ports": sorted(redirected.pod_ports),
+        }
         try:
-            messages.send(self._updates, {"ports4": sorted(ports4), "ports6": sorted(ports6)})
+            messages.send(self._updates, ports)
         except BlockingIOError:
             return False
         except messages.Closed:

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from bridge.session.signals import Signals
     from bridge.session.swap import Means, Swap
     from bridge.session.tie import Tie
+    from bridge.tunnel.keeper import Keeper
     from bridge.tunnel.loop import EventLoop
     from bridge.tunnel.ssh import Connection
     from bridge.wire.messages import Report
@@ -185,7 +186,7 @@ class Action:
         reached("tied")
         try:
             network = self._use(tie)
-            self._loop.run(self._joined.open(network))
+            self._loop.run(self._joined.open(network, tie.keeper))
             self._narrator.done(f"connected to the proxy pod {tie.pod}")
             with self._signals.interruptible():
                 self._volumes.show(tie.connection)
@@ -311,20 +312,20 @@ class Action:
     def _use(self, tie: Tie) -> NetworkSettings:
         """Keep to this tie, and give the sandbox its pod's network; return that."""
         self._loop.run(self._lifeline.hold(tie))
-        network = _network(tie.keeper.report)
+        network = _network(tie.keeper)
         self._box.apply(network)
         return network
 
     async def _another(self, not_to: str) -> Tie:
         tie = await another_tie(self._cluster, self._swap.plan, self._ends(self._swap), not_to=not_to)
         try:
-            network = _network(tie.keeper.report)
+            network = _network(tie.keeper)
             await asyncio.to_thread(self._box.apply, network)
             await self._volumes.moved(tie.connection)
         except BaseException:
             tie.abort()
             raise
-        self._joined.moved(network)
+        self._joined.moved(network, tie.keeper)
         self._upkeep.moved()
         return tie
 
@@ -375,7 +376,7 @@ class Action:
             self._swap.begin()
             with self._signals.interruptible():
                 tie = self._tie_to(*self._reached(self._swap), self._swap)
-            self._loop.call(self._joined.moved, self._use(tie))
+            self._loop.call(self._joined.moved, self._use(tie), tie.keeper)
             self._volumes.shown_anew(tie.connection)
             if self._answers:  # else the process does not accept yet: `run` takes it when it does
                 self._take()
@@ -466,12 +467,13 @@ class Action:
         self._inbox.put(SignalCame(number))
 
 
-def _network(report: Report) -> NetworkSettings:
+def _network(keeper: Keeper) -> NetworkSettings:
+    report = keeper.report
     return NetworkSettings.of_pod(
         resolv_conf=report.resolv_conf,
         hosts=report.hosts,
         pod_ips=report.pod_ips,
-        pod_ports=report.listening,
+        pod_ports=keeper.listening,
         laptop_name=os.uname().nodename,
     )
 

@@ -34,7 +34,7 @@ from bridge.tunnel.reading import Pause, Reading
 from bridge.tunnel.relay import End
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
     from typing import Any
 
     from bridge.laptop.published import Event
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bridge.session.advice import Advice
     from bridge.session.narrator import Narrator
     from bridge.session.wanted import Wanted
+    from bridge.tunnel.keeper import Keeper
     from bridge.tunnel.line import Line
     from bridge.tunnel.outbound import Dial
     from bridge.tunnel.ssh import Connection
@@ -78,6 +79,7 @@ class Joined:
         self._reading = self._of_process = reading
         self._parting = Pause()
         self._network: NetworkSettings | None = None
+        self._keeper: Keeper | None = None
         self._stack = AsyncExitStack()
         self._over = False
         self.taken = 0
@@ -86,9 +88,9 @@ class Joined:
         self._known = asyncio.Event()
         self._awaited = False
 
-    async def open(self, network: NetworkSettings) -> None:
-        """Start what outlives a connection."""
-        self._network = network
+    async def open(self, network: NetworkSettings, keeper: Keeper) -> None:
+        """Start what outlives a connection; ``keeper``: of the pod whose network it is."""
+        self.moved(network, keeper)
         self.servers.open()
         self._stack.callback(self.servers.close)
         dns = DnsServer(
@@ -101,11 +103,11 @@ class Joined:
             await self._stack.enter_async_context(part)
         self._stack.push_async_callback(self._published.stop)
         self._stack.callback(self._advice.stop)
-        self._keep(Localhost(self._box, self._published, self._looked).run())
+        self._keep(Localhost(self._box, self._published, self._pod_ports, self._looked).run())
 
-    def moved(self, network: NetworkSettings) -> None:
-        """Note that another pod is there, with addresses of its own."""
-        self._network = network
+    def moved(self, network: NetworkSettings, keeper: Keeper) -> None:
+        """Note that another pod is there, with addresses and sidecars of its own."""
+        self._network, self._keeper = network, keeper
 
     async def close(self) -> None:
         """Stop the relays; what is open is reset."""
@@ -180,8 +182,13 @@ class Joined:
             Way.POD: self._line.create_connection,
         }
         assert self._network is not None
-        there = ways(destination, pod_ips=self._network.pod_ips, pod_ports=self._network.pod_ports)
+        there = ways(destination, pod_ips=self._network.pod_ips, pod_ports=self._pod_ports())
         return [dials[way] for way in there]
+
+    def _pod_ports(self) -> Collection[int]:
+        """What the pod's sidecars listen on now, as far as we know: some start after the process."""
+        assert self._keeper is not None
+        return self._keeper.listening
 
     async def _dial_target(
         self, pod_port: int, factory: Callable[[], asyncio.Protocol], _host: str, _port: int

@@ -46,7 +46,6 @@ class Keeper(asyncio.Protocol):
         self,
         *,
         is_ready: Callable[[], Awaitable[bool]],
-        on_listening: Callable[[tuple[int, ...]], object] | None = None,
         on_guard: Callable[[messages.Guard], object] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -55,12 +54,13 @@ class Keeper(asyncio.Protocol):
         """Resolves to why the connection ended; None when we closed it."""
         self.ending: asyncio.Future[None] = loop.create_future()
         """Resolves when the pod was told to end, and another may be there soon."""
+        self.listening: tuple[int, ...] = ()
+        """The ports that other containers of the pod have open on its loopback, as last heard: some start late."""
         self.round_trip = 0.0
         """Seconds that the latest echo took."""
         self.heard = since_boot()
         """When the latest came (`since_boot`)."""
         self._is_ready = is_ready
-        self._on_listening = on_listening
         self._on_guard = on_guard
         self._transport: Any = None
         self._decoder = messages.Decoder(messages.MAX_REPORT_LINE)
@@ -142,6 +142,7 @@ class Keeper(asyncio.Protocol):
     def _take(self, message: messages.Message) -> None:
         match message:
             case messages.Report() if not self.reported.done():
+                self.listening = message.listening
                 self.reported.set_result(message)
             case messages.Probe(id=number):
                 task = asyncio.get_running_loop().create_task(self._answer(number))
@@ -157,8 +158,8 @@ class Keeper(asyncio.Protocol):
 
     def _take_news(self, message: messages.Message) -> None:
         match message:
-            case messages.Listening(ports=ports) if self._on_listening is not None:
-                self._on_listening(ports)
+            case messages.Listening(ports=ports):
+                self.listening = ports
             case messages.Guard() if self._on_guard is not None:
                 self._on_guard(message)
             case messages.Ending() if not self.ending.done():
@@ -191,17 +192,15 @@ async def open_keeper(
     token: str,
     *,
     is_ready: Callable[[], Awaitable[bool]],
-    on_listening: Callable[[tuple[int, ...]], object] | None = None,
     on_guard: Callable[[messages.Guard], object] | None = None,
 ) -> Keeper:
     """Connect to the keeper and get its report. TunnelError when it does not answer, or refuses us.
 
     ``dial``: `Connection.create_connection`. ``is_ready`` is asked for each of the kubelet's probes, and may take as
-    long as the process needs (the keeper gives up by itself). ``on_listening``: the ports that other containers of the
-    pod have open on its loopback, whenever they change. ``on_guard``: how it stands with what restores the target when
-    this laptop is gone, whenever that changes.
+    long as the process needs (the keeper gives up by itself). ``on_guard``: how it stands with what restores the target
+    when this laptop is gone, whenever that changes.
     """
-    keeper = Keeper(is_ready=is_ready, on_listening=on_listening, on_guard=on_guard)
+    keeper = Keeper(is_ready=is_ready, on_guard=on_guard)
     try:
         await dial(lambda: keeper, POD, port)
     except ConnectionRefusedError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.running import PROGRAM, Bridge, answered_by, ask
-from tests.e2e.workloads import client, deployment, manifest, service
+from tests.e2e.workloads import IMAGE, client, deployment, manifest, service
 
 if TYPE_CHECKING:
     from tests.cluster.access import AnyLaptop, Kubectl
@@ -158,3 +158,15 @@ def test_localhost_has_the_laptop_s_servers_and_the_process_s_ports(laptop: AnyL
     finally:
         host.terminate()
         host.wait(10)
+
+
+def test_a_sidecar_that_starts_late_is_on_localhost(laptop: AnyLaptop, kubectl: Kubectl, namespace: str) -> None:
+    settings = {"PORT": "6432", "VERSION": "pooler", "STARTUP": "10"}
+    environment = [{"name": name, "value": value} for name, value in settings.items()]
+    web = deployment()
+    web["spec"]["template"]["spec"]["containers"].append({"name": "pooler", "image": IMAGE, "env": environment})
+    kubectl.apply(manifest(web, service()))
+    kubectl.rollout("deployment/web")
+    script = "curl -sS localhost:6432 && exit 9; until curl -s localhost:6432; do sleep 0.2; done"
+    done = inside(laptop, namespace, "sh", "-c", script, swap="web")
+    assert (done.returncode, "version=pooler" in done.stdout) == (0, True), done.stdout + done.stderr

@@ -3,7 +3,7 @@
 Three sockets, all from bridge:
 
     control  requests, each with one reply: apply, bind, mount live, start, way in, end. Its end is bridge's end.
-    updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback
+    updates  one-way, from bridge's event loop, which may not wait: the ports of the laptop's loopback, and of the pod's
     supply   one-way, to bridge: marked sockets, ahead of need, as many as the socket's buffer takes
 
 Replies: ``{"ok": ...}`` or ``{"failed": step, "errno": n, "detail": text}``. Nothing is printed: the terminal is the
@@ -325,7 +325,7 @@ class Init:
             self._off(self._updates)
             return
         with suppress(nft.NftError, OSError):  # the next change sets all of them again; init has nowhere to say it
-            nft.run(self._nft, nft.laptop_rules(ports4=ports["ports4"], ports6=ports["ports6"]))
+            nft.run(self._nft, nft.localhost_rules(**ports))
 
     def _renew_covers(self) -> None:
         self._uncovered = not self._covers.renew()

@@ -109,10 +109,10 @@ def network_rules(*, pod_ips: Iterable[str], nameservers: Iterable[str], pod_por
     )
 
 
-def laptop_rules(*, ports4: Iterable[int], ports6: Iterable[int]) -> str:
-    """Set the ports which are looked for on the laptop's loopback, in one transaction."""
+def localhost_rules(*, laptop4: Iterable[int], laptop6: Iterable[int], pod_ports: Iterable[int]) -> str:
+    """Set the ports which are looked for on the laptop's loopback, and on the pod's, in one transaction."""
     lines = []
-    for name, ports in (("laptop4", ports4), ("laptop6", ports6)):
+    for name, ports in (("laptop4", laptop4), ("laptop6", laptop6), ("pod_ports", pod_ports)):
         lines += [f"flush set inet sandbox {name}\n", _elements(name, map(str, ports))]
     return "".join(lines)
 

@@ -47,6 +47,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--route", action="append", default=[])
     parser.add_argument("--nameserver", type=int, default=0)
     parser.add_argument("--pod-port", action="append", type=int, default=[])
+    parser.add_argument("--other-pod-port", action="append", type=int, default=[], help="from SIGUSR2 to the next one")
     parser.add_argument("--hosts", default=f"{POD_IP}\ttasks-pod\n10.43.0.99\taliased\n")
     parser.add_argument("--events", default=os.devnull)
     parser.add_argument("--grace", type=float, default=2.0)
@@ -89,8 +90,9 @@ class Services:
         self._box = box
         self._options = options
         self._routes = dict(route.rpartition("=")[::2] for route in options.route)
+        self._pod_ports, self._other_pod_ports = options.pod_port, options.other_pod_port
         self._published = Published(lambda port: Accepted(box, port), events)
-        self._localhost = Localhost(box, self._published)
+        self._localhost = Localhost(box, self._published, lambda: self._pod_ports)
 
     async def start(self) -> None:
         self._parking = Parking(self._route, patience=self._options.patience)
@@ -113,6 +115,10 @@ class Services:
         self._parking.close()
         await self._outbound.stop()
 
+    def change_pod_ports(self) -> None:
+        """Have other sidecars listen, and those before no more."""
+        self._pod_ports, self._other_pod_ports = self._other_pod_ports, self._pod_ports
+
     def _route(self, destination: tuple[str, int]) -> list[Dial]:
         loop = asyncio.get_running_loop()
         dials = {
@@ -120,7 +126,7 @@ class Services:
             Way.LAPTOP: loop.create_connection,
             Way.POD: self._dial_from_the_pod,
         }
-        return [dials[way] for way in ways(destination, pod_ips=[POD_IP], pod_ports=self._options.pod_port)]
+        return [dials[way] for way in ways(destination, pod_ips=[POD_IP], pod_ports=self._pod_ports)]
 
     async def _dial_from_the_pod(self, factory: Callable[[], asyncio.Protocol], host: str, port: int):
         await asyncio.sleep(self._options.slow)
@@ -215,6 +221,7 @@ def main() -> int:
             print(json.dumps({type(event).__name__: vars(event)}), file=events, flush=True)
 
         services = Services(box, options, tell)
+        signal.signal(signal.SIGUSR2, lambda *_: loop.call(services.change_pod_ports))
         loop.run(services.start())
         try:
             process = box.start(options.command, dict(os.environb), options.cwd or str(Path.cwd()))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -164,6 +165,33 @@ def test_localhost_reaches_a_server_of_the_laptop_on_ipv6_only(laptop):
 def test_a_port_of_a_sidecar_is_reached_on_localhost(laptop, echo):
     options = ("--route", f"127.0.0.1:15000={echo.port}", "--pod-port", "15000")
     assert laptop.python(CONNECT, "127.0.0.1", "15000", options=options).stdout == "hello 127.0.0.1\n"
+
+
+ANSWERS = """
+import socket, sys, time
+said = None
+while True:
+    try:
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5) as s:
+            s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            answer = s.makefile().read().split()[-1]
+    except ConnectionRefusedError: answer = "refused"
+    except (OSError, IndexError): answer = said  # bridge and the rules have not both heard of it yet
+    if answer != said: said = answer; print(said, flush=True)
+    time.sleep(0.02)
+"""
+
+
+def test_a_sidecar_that_begins_late_is_reached_on_localhost_until_it_ends(laptop, echo):
+    options = ("--route", f"127.0.0.1:15000={echo.port}", "--other-pod-port", "15000")
+    with laptop.start(laptop.interpreter, "-I", "-c", ANSWERS, "15000", options=options) as process:
+        try:
+            assert process.stdout.readline() == "refused\n"
+            for answer in ("hello\n", "refused\n"):
+                process.send_signal(signal.SIGUSR2)
+                assert process.stdout.readline() == answer
+        finally:
+            process.terminate()
 
 
 OWN = """

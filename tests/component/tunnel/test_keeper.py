@@ -149,14 +149,15 @@ def test_nonsense_from_the_keeper_ends_the_connection(run, proxy):
     run(main())
 
 
-def test_news_about_ports_are_passed_on_and_unknown_answers_ignored(run, proxy):
+def test_news_about_ports_replace_the_reports_and_unknown_answers_are_ignored(run, proxy):
     report = messages.Report(
         environ=b"A=1\0", resolv_conf="", hosts="", hostname="h", pod_ips=(), mounts=(), listening=(1,)
     )
+    guard = messages.Guard(messages.GuardState.ARMED, "")
 
     async def tell(reader, writer):
         await reader.readline()
-        for message in (report, messages.Pong(7), messages.Listening((1, 2))):
+        for message in (report, messages.Pong(7), messages.Listening((2, 3)), guard):
             writer.write(messages.render(message))
         await reader.read()
 
@@ -164,9 +165,24 @@ def test_news_about_ports_are_passed_on_and_unknown_answers_ignored(run, proxy):
         heard = asyncio.get_running_loop().create_future()
         async with connected(pod(proxy)) as (connection, _), serving(tell) as port:
             dial = connection.create_connection
-            keeper = await open_keeper(dial, port, "t", is_ready=ready, on_listening=heard.set_result)
+            keeper = await open_keeper(dial, port, "t", is_ready=ready, on_guard=heard.set_result)
             async with keeper:
                 assert keeper.report == report
-                assert await asyncio.wait_for(heard, 5) == (1, 2)
+                await asyncio.wait_for(heard, 5)
+                assert keeper.listening == (2, 3)
+
+    run(main())
+
+
+def test_a_port_that_a_neighbour_opens_later_is_known_soon(run, proxy):
+    async def main():
+        async with connected(pod(proxy)) as (connection, _):
+            dial = connection.create_connection
+            async with await open_keeper(dial, proxy.keeper_port, proxy.token, is_ready=ready) as keeper:
+                assert keeper.listening == keeper.report.listening
+                late = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+                async with late, asyncio.timeout(10):
+                    while late.sockets[0].getsockname()[1] not in keeper.listening:
+                        await keeper.ping()
 
     run(main())

@@ -51,3 +51,7 @@ def test_the_laptops_ports_are_redirected_but_not_the_processs_own_or_published_
 
 def test_what_listens_elsewhere_on_the_laptop_is_not_localhost():
     assert Redirected.of([Listener("127.0.0.53", 53), Listener("192.168.1.2", 80)], [], []) == Redirected()
+
+
+def test_the_ports_of_the_pods_sidecars_are_redirected_too():
+    assert Redirected.of([], [], [], pod_ports=(6432,)) == Redirected(pod_ports=frozenset({6432}))

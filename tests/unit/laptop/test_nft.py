@@ -16,11 +16,13 @@ def test_addresses_go_in_the_set_of_their_family():
     ]
 
 
-def test_the_laptops_ports_replace_those_before():
-    assert nft.laptop_rules(ports4=[5432], ports6=[]).splitlines() == [
+def test_the_ports_of_localhost_replace_those_before():
+    assert nft.localhost_rules(laptop4=[5432], laptop6=[], pod_ports=[15001, 15000]).splitlines() == [
         "flush set inet sandbox laptop4",
         "add element inet sandbox laptop4 { 5432 }",
         "flush set inet sandbox laptop6",
+        "flush set inet sandbox pod_ports",
+        "add element inet sandbox pod_ports { 15000, 15001 }",
     ]
 
 
@@ -29,7 +31,7 @@ def test_nft_understands_all_of_the_rules():
         pytest.skip("nft is not installed")
     text = nft.base_rules(listener=61000, dns4=61001, dns6=61002)
     text += nft.network_rules(pod_ips=["10.42.0.7"], nameservers=["fd00::a"], pod_ports=[15000])
-    text += nft.laptop_rules(ports4=[1, 2], ports6=[3])
+    text += nft.localhost_rules(laptop4=[1, 2], laptop6=[3], pod_ports=[15000, 15001])
     command = ["unshare", "--user", "--map-root-user", "--net", "nft", "--check", "-f", "-"]
     done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
     if "unshare" in done.stderr:
