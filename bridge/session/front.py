@@ -10,6 +10,7 @@ there. When the original answers again, this is over, and the session is kept.
     -------------------------  ------------------------------------------------------------------------------------
     SIGINT, SIGTERM, SIGHUP    told to the session, which decides as for any process (``supervise``), or ends its
                                start; when the command has ended, what is put back is waited for no longer
+    SIGQUIT                    told to the session while the command runs, for which it is
     the command is stopped     by a key of the terminal: so is this process, for the shell to see
     the session ends           its failure is this command's; its exit code, too
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from bridge.session.narrator import Narrator
     from bridge.session.request import RunRequest
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -199,6 +200,9 @@ class Front:
     def _signalled(self, number: int) -> None:
         if number == signal.SIGCHLD:
             self._child_changed()
+        elif number == signal.SIGQUIT:
+            if self._pid:
+                self._say({"signal": number})
         elif self._code is None:
             self.used = True
             self._say({"signal": number})

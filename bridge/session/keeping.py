@@ -15,6 +15,7 @@ Then everything is undone, as at the end of any session.
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from bridge.tunnel.rejoin import relayed, until_parted
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
-    from signal import Signals
 
     from bridge.session.act import Around
     from bridge.session.facing import Facing
@@ -180,8 +180,8 @@ class Kept(Action):
             match happened:
                 case Begun():
                     return happened
-                case Exited() | Ready():
-                    continue  # of the run before
+                case Exited() | Ready() | SignalCame(signal.SIGQUIT):
+                    continue  # of the run before, or for it
                 case SessionOver(_, session) if session != self._swap.plan.session:
                     continue
                 case None:
@@ -208,8 +208,9 @@ class Kept(Action):
         self._last = self._last or "it was told to end"
         super()._leave()
 
-    def _signal_came(self, number: Signals) -> None:
-        self._last = self._last or "it was told to end"
+    def _signal_came(self, number: signal.Signals) -> None:
+        if number is not signal.SIGQUIT:
+            self._last = self._last or "it was told to end"
         super()._signal_came(number)
 
     def _is_other(self) -> None:

@@ -8,6 +8,7 @@ What stands in the original's place, as `answering` has it; its life is one task
     it can't be started          the same
     it has ended, a file changes another one is started
     a signal                     passed on; when the process has ended, so has the session
+    SIGQUIT                      passed on, no more
 
 Programs that came into the sandbox by themselves (`bridge exec`) go on meanwhile.
 """
@@ -19,7 +20,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT, SIGKILL, Signals
+from signal import SIGINT, SIGKILL, SIGQUIT, Signals
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import BridgeError, CommandError
@@ -125,7 +126,8 @@ class Reloaded:
     def signal(self, number: Signals) -> None:
         """Send a signal to the process, which ends the session if it ends the process, or if there is none."""
         process = self._process
-        self._told(number)
+        if number is not SIGQUIT:
+            self._told(number)
         if process is not None and self._runs:
             process.signal(number)
 

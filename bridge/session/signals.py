@@ -7,6 +7,10 @@ the process got a terminal's Ctrl-C by itself (it is in the same foreground proc
 sends to bridge alone is passed on. Then an interruptible wait is ended not by the signal, which the process may
 outlive, but by what comes of it: who waits looks at the inbox, between two requests.
 
+SIGQUIT (Ctrl-\\) asks the process for something, its threads mostly, and bridge for nothing: it counts only while it
+can be delivered. It has a handler all the same, as bridge would die of it; not SIG_IGN, which whatever is started
+would inherit.
+
 What a handler raises does not always arrive. CPython drops what is raised in a finalizer, in silence for one of the io
 module's (iobase_finalize in Modules/_io/iobase.c), and each answer of urllib3 has one, written in Python. So a signal
 counts as noticed only when its wait has ended with it; until then whoever waits for long looks for it now and then.
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Self
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class SignalReceived(BaseException):
@@ -65,6 +69,8 @@ class Signals:
         which = signal.Signals(number)
         if self._deliver is not None:
             self._deliver(which)
+        elif which is signal.SIGQUIT:
+            return
         elif self._raising:
             self._raising = False  # once: the exception is on its way, and what handles it must not be hit again
             self._raised = which

@@ -4,6 +4,8 @@ happened                       done
 SIGINT, at a terminal          nothing: the terminal sent it to the process as well; it is the process's business
 SIGINT, no terminal            passed on
 SIGINT, 3 within 2 s           the process is ended: the user means it
+SIGQUIT, at a terminal         nothing, as above: a JVM tells what its threads do, and goes on
+SIGQUIT, no terminal           passed on
 SIGTERM, SIGHUP                passed on; what has not ended after the grace time is killed
 the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above;
                                nothing while the process ends already
@@ -69,6 +71,8 @@ class Watch:
                 return replace(self, kill_at=None), Kill()
             case SignalCame(signal.SIGINT):
                 return self._interrupted(now)
+            case SignalCame(signal.SIGQUIT):
+                return self, None if self.at_terminal else PassOn(signal.SIGQUIT)
             case SignalCame(number):
                 return self._ending(now, number)
             case SessionOver():  # told twice (restoring, restored) it is no reason to kill

@@ -85,6 +85,23 @@ def test_a_pdb_prompt_works_and_ctrl_c_is_the_debugger_s(laptop: AnyLaptop, shop
         assert process.wait(60) == 1  # as Python ends on pdb's quit
 
 
+@pytest.mark.parametrize(("words", "end"), [((), "removed from the cluster"), (("--linger", "1s"), "kept for 1s")])
+def test_ctrl_backslash_is_the_process_s(laptop: AnyLaptop, shop: str, words: tuple[str, ...], end: str) -> None:
+    """With it one gets a thread dump of a JVM, which goes on."""
+    program = (
+        "import os, signal, time; signal.signal(signal.SIGQUIT, lambda *_: os.write(1, b'thread' + b' dump'))\n"
+        "os.write(1, b'going' + b' on')\nwhile True: time.sleep(0.1)"
+    )
+    command = ["run", "-n", shop, *words, "python", "-c", program]
+    with in_terminal(laptop, *command) as (terminal, process):
+        terminal.wait_for("going on")
+        terminal.type("\x1c")
+        terminal.wait_for("thread dump")
+        terminal.type("\x03")
+        terminal.wait_for(end)
+        assert process.wait(60) == 128 + signal.SIGINT
+
+
 def test_a_closed_terminal_restores(laptop: AnyLaptop, kubectl: Kubectl, shop: str) -> None:
     with in_terminal(laptop, "run", "-n", shop, "-s", "web", "python", SERVER, "8080") as (terminal, _):
         terminal.wait_for("is now answered by")

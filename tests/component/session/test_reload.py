@@ -177,6 +177,14 @@ def test_a_signal_ends_a_session_whose_process_has_crashed(life: Life) -> None:
     assert life.end() == Exited(130)
 
 
+def test_a_process_that_sigquit_has_ended_is_started_again_by_the_next_edit(life: Life) -> None:
+    life.reloaded.signal(signal.SIGQUIT)
+    life.until(lambda: life.told_of("exited"))
+    assert life.told_of("exited") == [{"code": 128 + signal.SIGQUIT}]
+    life.edit(f"{LIVES}2")
+    life.until(lambda: len(life.box.started) == 2)
+
+
 def test_a_signal_in_the_middle_of_a_restart_starts_nothing_more(life: Life) -> None:
     ends = life.box.end_started
 

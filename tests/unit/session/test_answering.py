@@ -13,7 +13,7 @@ from tests.unit.session.telling import Told
 
 
 def test_any_signal_ends_it() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         inbox = Inbox()
         NoProcess(Wanted([]), inbox, Told()).signal(number)
         assert inbox.get() == Exited(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -157,6 +158,31 @@ def test_while_signals_are_delivered_a_wait_is_ended_by_what_is_looked_for() -> 
         signals.look()
     os.close(wake)
     os.close(woken)
+
+
+def test_sigquit_is_for_the_process_and_ends_no_wait() -> None:
+    received: list[signal.Signals] = []
+    woken, wake = os.pipe2(os.O_NONBLOCK)
+    with Signals() as signals:
+        with signals.interruptible():
+            send(signal.SIGQUIT)
+        send(signal.SIGQUIT)
+        with signals.interruptible():
+            pass
+        with signals.delivered_to(received.append, wake=wake):
+            assert received == []
+            send(signal.SIGQUIT)
+    assert received == [signal.SIGQUIT]
+    os.close(wake)
+    os.close(woken)
+
+
+def test_what_is_started_meanwhile_does_not_ignore_any_of_them() -> None:
+    """A JVM that inherits an ignored SIGQUIT tells of no threads."""
+    with Signals():
+        status = subprocess.check_output(["cat", "/proc/self/status"], text=True)
+    (ignored,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert [number for number in signals_module.HANDLED if ignored >> (number - 1) & 1] == []
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:

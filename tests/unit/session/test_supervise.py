@@ -11,6 +11,7 @@ from bridge.session.inbox import Exited, Happened, Inbox, Ready, SessionOver, Si
 from bridge.session.supervise import GRACE, Kill, LeaveToIt, PassOn, ProcessEnding, Supervision, Watch, act
 
 INT, TERM, HUP = SignalCame(signal.SIGINT), SignalCame(signal.SIGTERM), SignalCame(signal.SIGHUP)
+QUIT = SignalCame(signal.SIGQUIT)
 
 
 def actions(watch: Watch, *timed: tuple[float, Happened | None]) -> list[object]:
@@ -35,6 +36,13 @@ def test_mashing_ctrl_c_ends_the_process_and_more_of_it_kills() -> None:
         *(LeaveToIt(), LeaveToIt(), PassOn(signal.SIGTERM)),
         *(LeaveToIt(), LeaveToIt(), Kill()),
     ]
+
+
+def test_sigquit_is_the_processs_business_however_often_it_comes() -> None:
+    often = [(n / 3, QUIT) for n in range(5)]
+    assert actions(Watch(at_terminal=True), *often) == [None] * 5
+    assert actions(Watch(at_terminal=False), *often) == [PassOn(signal.SIGQUIT)] * 5
+    assert Watch(at_terminal=False).after(QUIT, 0)[0].kill_at is None
 
 
 def test_a_signal_sent_to_bridge_and_to_its_group_is_one_wish() -> None:
