@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -47,10 +46,9 @@ class Exit:
 class Process:
     """A started command. ``pid`` is the host's: the sandbox has no pid namespace."""
 
-    def __init__(self, pid: int, status: socket.socket, end: Callable[[], object]) -> None:
+    def __init__(self, pid: int, status: socket.socket) -> None:
         self.pid = pid
         self._status = status
-        self._end = end
 
     def poll(self) -> Exit | None:
         """How it ended, or None while it runs. Raises SandboxError when nobody can tell any more."""
@@ -92,10 +90,6 @@ class Process:
         if self.poll() is None:
             with suppress(ProcessLookupError):  # it ended in between
                 os.kill(self.pid, number)
-
-    def end(self) -> None:
-        """End the whole tree: SIGTERM, a grace, SIGKILL."""
-        self._end()
 
     def close(self) -> None:
         """Let go of what tells the end."""

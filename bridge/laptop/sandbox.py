@@ -201,7 +201,7 @@ class Sandbox:
         except BaseException:
             status.close()
             raise
-        process = Process(pid, status, self.end)
+        process = Process(pid, status)
         self._processes.append(process)
         return process
 
@@ -211,11 +211,14 @@ class Sandbox:
         _, descriptors = self._ask({"do": "way in"})
         return descriptors
 
-    def end(self, *, grace: float | None = None) -> list[int]:
-        """End the whole tree: SIGTERM to all, after the grace SIGKILL. Gives the pids which had to be killed."""
+    def end(self, *, grace: float | None = None, entered: bool = True) -> list[int]:
+        """End the whole tree: SIGTERM to all, after the grace SIGKILL. Gives the pids which had to be killed.
+
+        Not ``entered``: what has entered goes on, if there is an init to tell it from the others.
+        """
         grace = self._grace if grace is None else grace
         try:
-            return self._end(grace, entered=True)
+            return self._end(grace, entered=entered)
         except SandboxError:
             self._end_without_init(grace)
             return []

@@ -76,9 +76,8 @@ class OwnProcess:
         """Leave it to the process."""
 
     def end(self) -> None:
-        """End the process and everything that it started."""
-        if self._process is not None:
-            self._process.end()
+        """End the process and everything that it started, now."""
+        self._box.end(grace=0, entered=False)
 
     async def _watch(self, process: Process) -> None:
         try:

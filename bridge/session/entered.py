@@ -70,8 +70,8 @@ class Entered:
         """Leave it to the process."""
 
     def end(self) -> None:
-        """End the process and everything else in the sandbox."""
-        self._box.end()
+        """End the process and everything else in the sandbox, now."""
+        self._box.end(grace=0)
         # Told here, too: the bridge at the terminal may be stopped (Ctrl-Z), and tell nobody.
         self._loop.call(self._exited, KILLED, f"the process was killed (exit code {KILLED})")
 

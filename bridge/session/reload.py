@@ -136,9 +136,9 @@ class Reloaded:
         self._told(SIGINT)
 
     def end(self) -> None:
-        """End the process and everything that it started, and the session."""
+        """End the process and everything that it started, now, and the session."""
         self._told(SIGKILL)
-        self._box.end()
+        self._box.end(grace=0, entered=False)
 
     def _told(self, number: Signals) -> None:
         if number is SIGINT:

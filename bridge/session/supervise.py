@@ -9,6 +9,7 @@ SIGQUIT, no terminal           passed on
 SIGTERM, SIGHUP                passed on; what has not ended after the grace time is killed
 the session is over            it is begun anew; where that can't be, the process is ended with SIGTERM, as above;
                                nothing while the process ends already
+the process accepts            the original is taken out; nothing while the process ends already
 the process ended              the end, with its exit code
 
 While the main thread waits for the cluster (traffic is taken, the session begun anew) it looks between two steps of the
@@ -103,7 +104,7 @@ class Running(Protocol):
         """Note that the terminal has sent it a SIGINT."""
 
     def end(self) -> None:
-        """End the process and everything that it started."""
+        """End the process and everything that it started, now: it was asked before, and had its time."""
 
 
 class ProcessEnding(BaseException):

@@ -60,3 +60,50 @@ def test_what_was_started_ends_alone_and_what_has_entered_at_the_end_wherever_it
     told = json.loads(done.stdout)
     # The daemon's shell outlives SIGTERM, and begins its second sleep: both are killed.
     assert told == {"killed": 2, "signal": 15, "left": ["1004"], "at the end": []}
+
+
+KILLED = """
+import json, os, time
+from bridge.cli.console import JsonLines
+from bridge.laptop.enter import become
+from bridge.laptop.process import namespace_of
+from bridge.laptop.sandbox import sandbox
+from bridge.session.answering import OwnProcess
+from bridge.session.inbox import Inbox
+from bridge.tunnel.loop import EventLoop
+
+told, tell = os.pipe()
+os.set_inheritable(tell, True)
+with sandbox() as box:
+    way_in = box.way_in()
+    entered = os.fork()
+    if not entered:
+        become(["sleep", "1004"], os.environb, way_in)
+    inbox, deaf = Inbox(), f"trap '' TERM; (sleep 1001 &); echo >&{tell}; while :; do sleep 0.1; done"
+    with EventLoop() as loop:
+        process = OwnProcess(["sh", "-c", deaf], box, loop, inbox, JsonLines())
+        process.begin(os.environb)
+        os.read(told, 1)
+        while namespace_of(entered) != namespace_of(process.pid):
+            os.sched_yield()
+        began = time.monotonic()
+        process.end()
+        took, happened = time.monotonic() - began, inbox.get(began + 30)
+    alive = os.waitpid(entered, os.WNOHANG) == (0, 0)
+    print(json.dumps({"at once": took < 5, "code": happened.code, "who has entered goes on": alive}))
+assert os.waitpid(entered, 0)[1] == 15
+"""
+
+
+def test_a_process_that_had_its_time_to_end_is_killed_at_once_and_nobody_else(laptop):
+    done = subprocess.run(
+        laptop.as_user(laptop.interpreter, "-c", KILLED),
+        cwd=laptop.home,
+        env=laptop.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"at once": True, "code": 137, "who has entered goes on": True}

@@ -64,7 +64,7 @@ class Box:
         self.end()
         return []
 
-    def end(self) -> None:
+    def end(self, **_: object) -> None:
         for each in self.started:
             each.popen.terminate()
             each.popen.wait(10)

@@ -30,8 +30,8 @@ class Box:
 
     ended: list[str]
 
-    def end(self) -> None:
-        self.ended.append("all")
+    def end(self, *, grace: float) -> None:
+        self.ended.append(f"all, within {grace} s")
 
 
 class Line:
@@ -103,7 +103,7 @@ def test_a_process_is_started_there_told_of_signals_and_told_to_have_ended(line:
 def test_a_process_that_was_killed_has_ended_whoever_tells(line: Line) -> None:
     """The bridge at the terminal may be stopped (Ctrl-Z)."""
     line.entered().end()
-    assert line.ended == ["all"]
+    assert line.ended == ["all, within 0 s"]
     assert line.inbox.get() == Exited(137)
     line.says(exited=143)
     line.says(signal=1)

@@ -147,6 +147,11 @@ def test_waiting_ends_when_the_process_accepts_or_has_ended() -> None:
     assert waited(INT, Ready()) == (None, [signal.SIGINT])
 
 
+def test_a_process_that_was_told_to_end_just_before_it_accepts_is_not_swapped_in() -> None:
+    """It would be the end of waiting, and of the time after which it is killed."""
+    assert waited(TERM, Ready(), Exited(143)) == (143, [signal.SIGTERM])
+
+
 def test_a_session_that_is_over_before_the_process_accepts_is_renewed() -> None:
     assert waited(SessionOver("restored"), Ready()) == (None, ["renew restored"])
     assert waited(SessionOver("taken"), Exited(143), renews=False) == (143, ["renew taken", signal.SIGTERM])
