@@ -239,8 +239,8 @@ class Init:
         raise StepFailed("request", 0, f"unknown: {request['do']}")
 
     def _apply(self, request: messages.Message) -> messages.Message:
-        pod_ips = request["pod_ips"]
         with step("addresses"):
+            pod_ips = sockets.served(request["pod_ips"])
             for address in pod_ips:
                 netlink.add_address(address)
             for family in (False, True):

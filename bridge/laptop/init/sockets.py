@@ -9,6 +9,7 @@ supply     for connections into the sandbox, bearing the mark which the rules le
 import errno
 import os
 import socket
+from collections.abc import Iterable
 
 from bridge.laptop import messages
 from bridge.laptop.init.nft import MARK
@@ -50,6 +51,12 @@ def _family() -> socket.AddressFamily:
             raise
         return socket.AF_INET
     return socket.AF_INET6
+
+
+def served(addresses: Iterable[str]) -> list[str]:
+    """Those of the addresses whose family the kernel has: a pod may have both families, and the laptop only IPv4."""
+    has_ipv6 = _family() == socket.AF_INET6
+    return [each for each in addresses if has_ipv6 or ":" not in each]
 
 
 def listener() -> socket.socket:

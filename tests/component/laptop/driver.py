@@ -46,6 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--route", action="append", default=[])
     parser.add_argument("--nameserver", type=int, default=0)
+    parser.add_argument("--other-pod-ip", action="append", default=[])
     parser.add_argument("--pod-port", action="append", type=int, default=[])
     parser.add_argument("--other-pod-port", action="append", type=int, default=[], help="from SIGUSR2 to the next one")
     parser.add_argument("--hosts", default=f"{POD_IP}\ttasks-pod\n10.43.0.99\taliased\n")
@@ -200,7 +201,7 @@ def main() -> int:
             NetworkSettings.of_pod(
                 resolv_conf=RESOLV_CONF,
                 hosts=options.hosts,
-                pod_ips=[POD_IP],
+                pod_ips=[POD_IP, *options.other_pod_ip],
                 pod_ports=options.pod_port,
                 laptop_name=socket.gethostname(),
             )

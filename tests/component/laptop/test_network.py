@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,31 @@ t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 print([t.sendto(b"x", ("10.5.5.5", 8125)) for _ in range(3)])
 """
     assert laptop.python(source).stdout == "refused\n[1, 1, 1]\n"
+
+
+# ---- both families ---------------------------------------------------------------------------------------------------
+ADDRESSES = """
+import pathlib
+file = pathlib.Path("/proc/net/if_inet6")
+print([line[:32] for line in (file.read_text().splitlines() if file.exists() else []) if line.startswith("fd")])
+"""
+
+
+def test_a_pod_with_both_families_has_both_addresses_inside(laptop, echo):
+    done = laptop.python(CONNECT + ADDRESSES, "10.1.2.3", "80", options=routed(echo, "--other-pod-ip", "fd00::7"))
+    assert done.stdout == f"hello 10.42.0.7\n{['fd00' + '0' * 27 + '7']}\n", done.stderr
+
+
+def test_a_laptop_without_ipv6_does_without_the_pods(laptop, echo):
+    """As with ipv6.disable=1, where an address of that family is refused."""
+    without = [sys.executable, str(Path(__file__).with_name("without_ipv6.py"))]
+    options = routed(echo, "--other-pod-ip", "fd00::7")
+    argv = laptop.argv(laptop.interpreter, "-I", "-c", CONNECT + ADDRESSES, "10.1.2.3", "80", options=options)
+    settings = {"cwd": laptop.home, "env": laptop.environment, "text": True, "timeout": 60}
+    done = subprocess.run([*without, *argv], capture_output=True, check=False, **settings)
+    if done.returncode == 77:
+        pytest.skip(done.stderr)
+    assert done.stdout == "hello 10.42.0.7\n[]\n", done.stderr
 
 
 # ---- localhost -------------------------------------------------------------------------------------------------------
