@@ -47,12 +47,14 @@ def _writing(ide: str) -> Callable[..., None]:
             from pathlib import Path
 
             from bridge.cli import results
+            from bridge.laptop.command import working_directory
             from bridge.plan.ide import Start, run_options
             from bridge.plan.ports import Expose
             from bridge.plan.target import TargetSpec
             from bridge.session.ide import Ide, prepare
 
             target = None if swap is None else TargetSpec.parse(swap)
+            project = Path(working_directory())
             start = Start.of(
                 program or [],
                 module=module or "",
@@ -66,7 +68,7 @@ def _writing(ide: str) -> Callable[..., None]:
                     kubeconfig=kubeconfig and str(Path(kubeconfig).absolute()),
                 ),
             )
-            done = prepare(Ide(ide), start, Path.cwd(), dry_run=dry_run)
+            done = prepare(Ide(ide), start, project, dry_run=dry_run)
             typer.echo(results.as_json(done=done) if output is Format.JSON else "\n".join(done))
             return 0
 

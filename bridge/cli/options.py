@@ -148,6 +148,7 @@ class SessionOptions:
     ) -> RunRequest:
         """Put together what is asked for; what was not given is as configured."""
         from bridge.config import Config, parse_duration, parse_size
+        from bridge.laptop.command import working_directory
         from bridge.plan.ports import Expose
         from bridge.plan.probe import Probe
         from bridge.plan.sources import Sources
@@ -176,7 +177,7 @@ class SessionOptions:
             takeover=self.takeover,
             allow_takeover=self.allow_takeover,
             log_requests=self.log_requests,
-            reload=None if reload is None else Sources.parse(reload, str(Path.cwd())),
+            reload=None if reload is None else Sources.parse(reload, working_directory()),
             linger=0.0 if linger is None else parse_duration(linger, "--linger"),
         )
 

@@ -7,6 +7,17 @@ from collections.abc import Mapping, Sequence
 from bridge.errors import CommandError
 
 
+def working_directory() -> str:
+    """Where the command is to be started: where bridge is. Raises CommandError where that folder was removed."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise CommandError(
+            "the working directory is gone",
+            hint='Change to another one; if it was made anew, as by git: cd "$PWD"',
+        ) from error
+
+
 def check_command(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:
     """The file that ``argv[0]`` means. Raises CommandError: 127 nothing there, 126 there but not to be executed."""
     name = argv[0]

@@ -8,11 +8,10 @@ import errno
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from bridge.errors import CommandError, SandboxError
-from bridge.laptop.command import not_started
+from bridge.laptop.command import not_started, working_directory
 from bridge.laptop.init import namespaces
 from bridge.laptop.init.child import execute
 
@@ -24,7 +23,7 @@ def become(argv: Sequence[str], env: Mapping[bytes, bytes], way_in: Iterable[int
 
     For a process with one thread. Raises SandboxError, CommandError (127, 126): the process is then no good any more.
     """
-    cwd = _working_directory()
+    cwd = working_directory()
     try:
         namespaces.enter(way_in)
     except OSError as error:
@@ -40,13 +39,6 @@ def become(argv: Sequence[str], env: Mapping[bytes, bytes], way_in: Iterable[int
     except OSError as error:
         raise not_started(error.errno or 0, os.fsdecode(error.filename or argv[0])) from error
     raise AssertionError("execve returned")
-
-
-def _working_directory() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError as error:
-        raise CommandError("the working directory is gone", hint="Change to another one.") from error
 
 
 def _refused(error: OSError) -> SandboxError:

@@ -9,10 +9,10 @@ The rest of a session does not know which of them it has. What ends it puts Exit
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.errors import BridgeError
+from bridge.laptop.command import working_directory
 from bridge.plan.names import one_of
 from bridge.session.inbox import Exited
 from bridge.session.supervise import Running
@@ -63,7 +63,7 @@ class OwnProcess:
 
     def begin(self, environment: Mapping[bytes, bytes]) -> None:
         """Start the command. Raises CommandError."""
-        self._process = self._box.start(self._command, environment, str(Path.cwd()))
+        self._process = self._box.start(self._command, environment, working_directory())
         self._loop.submit(self._watch(self._process))
         self._narrator.done(f"started {self._command[0]} (pid {self.pid})", event="started", pid=self.pid)
 

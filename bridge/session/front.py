@@ -25,12 +25,11 @@ import select
 import signal
 import socket
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
 from bridge.laptop import messages
-from bridge.laptop.command import check_command
+from bridge.laptop.command import check_command, working_directory
 from bridge.laptop.enter import become
 from bridge.laptop.init.tree import is_stopped
 from bridge.session.enter import Inside
@@ -51,7 +50,7 @@ STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 def run(request: RunRequest, narrator: Narrator) -> int:
     """Run the command in a session that is kept after it; return its exit code."""
-    check_command(request.command, os.environ, str(Path.cwd()))
+    check_command(request.command, os.environ, working_directory())
     key, at_terminal = key_of(request), in_foreground()
     line = _kept(key)
     if line is not None:

@@ -19,11 +19,11 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGQUIT, Signals
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.errors import BridgeError, CommandError
+from bridge.laptop.command import working_directory
 from bridge.laptop.edits import edits
 from bridge.session.inbox import Exited
 from bridge.tunnel.rejoin import relayed, until_at_rest
@@ -242,7 +242,7 @@ class Reloaded:
         return ended
 
     async def _start(self) -> None:
-        process = await asyncio.to_thread(self._box.start, self._command, self._environment, str(Path.cwd()))
+        process = await asyncio.to_thread(self._box.start, self._command, self._environment, working_directory())
         before, self._process = self._process, process
         self._runs = True
         self._spawn(self._watch(process))

@@ -15,13 +15,12 @@ import os
 import secrets
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
 from bridge.cluster.errors import Rejected, Rejection
 from bridge.cluster.pods import ask_admission
-from bridge.laptop.command import check_command
+from bridge.laptop.command import check_command, working_directory
 from bridge.laptop.sandbox import sandbox
 from bridge.logs import register_secret
 from bridge.plan.names import ID_BYTES, session_id
@@ -56,8 +55,9 @@ def run(request: RunRequest, narrator: Narrator, facing: Facing | None = None) -
     ``facing``: the bridge at the terminal, of a session that is kept after the command has ended (see ``keeping``).
     """
     reached("called")
+    cwd = working_directory()
     if request.command:
-        check_command(request.command, os.environ, str(Path.cwd()))
+        check_command(request.command, os.environ, cwd)
     where = request.where
     clear_up_outside()
     with Signals() as signals, outside(request.mount_at) as at, sandbox() as box, EventLoop() as loop:

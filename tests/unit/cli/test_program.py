@@ -1,0 +1,38 @@
+"""The program as a shell starts it, with less around it than usual. Nothing here comes as far as to a cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bridge
+
+BRIDGE = [sys.executable, "-P", "-m", "bridge"]
+
+
+def shell(script: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script, whose arguments are bridge's program and these words."""
+    environment = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parents[1])}
+    command = ["sh", "-c", script, "sh", *BRIDGE, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "true"),
+        ("run", "--reload", "true"),
+        ("run", "--linger", "1m", "true"),
+        ("up",),
+        ("ide", "vscode", "app.py"),
+    ],
+)
+def test_a_working_directory_that_is_gone_is_said_with_the_next_step(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = shell('mkdir gone; cd gone; rmdir ../gone; exec "$@"', *words, folder=tmp_path)
+    assert done.returncode == 127
+    assert done.stderr.splitlines()[0] == "bridge: the working directory is gone"
+    assert "Change to another one" in done.stderr
