@@ -36,3 +36,8 @@ def test_a_working_directory_that_is_gone_is_said_with_the_next_step(tmp_path: P
     assert done.returncode == 127
     assert done.stderr.splitlines()[0] == "bridge: the working directory is gone"
     assert "Change to another one" in done.stderr
+
+
+def test_without_stderr_it_does_the_same_in_silence(tmp_path: Path) -> None:
+    done = shell('exec "$@" 2>&-', "run", "no-such-program", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (127, "", "")
