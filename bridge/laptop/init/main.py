@@ -10,11 +10,13 @@ Replies: ``{"ok": ...}`` or ``{"failed": step, "errno": n, "detail": text}``. No
 user's process's.
 """
 
+import errno
 import os
 import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -42,6 +44,7 @@ _NOT_FOR_INIT = (
 _STOPPED_BY_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _ORPHAN_GRACE = 5.0  # seconds between SIGTERM and SIGKILL when bridge was killed
 _COVER_AGAIN = 0.02  # seconds between tries to cover a file that is being replaced
+_SUPPLY_AGAIN = 0.1  # seconds between tries to hand out sockets, where the user has too many descriptors under way
 
 
 class StepFailed(Exception):
@@ -88,6 +91,7 @@ class Init:
         self._end_request = 0
         self._alone = False  # bridge is gone
         self._uncovered = False  # a file of the laptop's shows, as it is just being replaced
+        self._supply_at: float | None = None  # when sockets are handed out again (time.monotonic), if they are not now
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
 
@@ -106,6 +110,8 @@ class Init:
                 self._handlers.get(fd, _nothing)()
             if self._uncovered:
                 self._renew_covers()
+            if self._supply_at and time.monotonic() >= self._supply_at:
+                self._supply_again()
             if self._ending and self._ending.is_stuck():
                 self._live.end()
             if self._ending and self._ending.advance():
@@ -116,6 +122,8 @@ class Init:
         waits = [self._ending.timeout()] if self._ending else []
         if self._uncovered:
             waits.append(_COVER_AGAIN)
+        if self._supply_at:
+            waits.append(max(0.0, self._supply_at - time.monotonic()))
         return min(waits, default=None)
 
     def _finished(self) -> bool:
@@ -188,7 +196,7 @@ class Init:
         self._on(woken, select.EPOLLIN, lambda: self._reap(woken))
         self._on(self._control.fileno(), select.EPOLLIN, self._serve)
         self._on(self._updates.fileno(), select.EPOLLIN, self._update)
-        self._on(self._supply.fileno(), select.EPOLLOUT, self._hand_out)
+        self._supply_again()
         mounts = os.open("/proc/self/mountinfo", os.O_RDONLY)
         self._on(mounts, select.EPOLLPRI, self._renew_covers)
 
@@ -304,9 +312,11 @@ class Init:
     def _hand_out_namespaces(self, request: int) -> None:
         with step("namespaces"):
             descriptors = namespaces.way_in(self._own_user)
-        self._reply(request, {"ok": True}, descriptors)
-        for each in descriptors:
-            os.close(each)
+            try:
+                self._reply(request, {"ok": True}, descriptors)
+            finally:
+                for each in descriptors:
+                    os.close(each)
 
     def _reply(self, request: int, reply: messages.Message, descriptors: Iterable[int] = ()) -> None:
         with suppress(messages.Closed):  # bridge has gone; the control socket says so next
@@ -330,11 +340,20 @@ class Init:
     def _renew_covers(self) -> None:
         self._uncovered = not self._covers.renew()
 
+    def _supply_again(self) -> None:
+        self._supply_at = None
+        self._on(self._supply.fileno(), select.EPOLLOUT, self._hand_out)
+
     def _hand_out(self) -> None:
         try:
             self._supplier.hand_out()
         except messages.Closed:
             self._off(self._supply)
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+            self._off(self._supply)
+            self._supply_at = time.monotonic() + _SUPPLY_AGAIN
 
     def _reap(self, woken: int) -> None:
         os.read(woken, 4096)

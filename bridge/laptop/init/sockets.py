@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from bridge.laptop import messages
 from bridge.laptop.init.nft import MARK
 
-_BATCH = 32  # sockets a message: a new connection costs bridge a thirty-second of a system call
+# Sockets a message. More of them cost less, but count while nobody has taken them: see ``Supplier.hand_out``.
+_BATCH = 8
 _BACKLOG = 4096
 _NETLINK_SOCK_DIAG = 4
 _HIGH_PORTS = range(61000, 65536)  # above those that the kernel gives out, and that programs are fond of
@@ -120,7 +121,11 @@ class Supplier:
         self._one().close()  # a mark may be refused: say so now
 
     def hand_out(self) -> None:
-        """Send a batch. Called while the buffer has room: bridge's reading is what asks for more."""
+        """Send a batch. Called while the buffer has room: bridge's reading is what asks for more.
+
+        Raises OSError (ETOOMANYREFS) where all of a user's programs together have more descriptors under way than one
+        of them may have open (RLIMIT_NOFILE, unix(7)): those of one session that rests are two batches.
+        """
         batch = [self._one() for _ in range(_BATCH)]
         try:
             messages.send(self._supply, {"sockets": len(batch)}, [each.fileno() for each in batch])

@@ -44,10 +44,11 @@ class Laptop:
         if os.geteuid() == 0:
             os.chown(self.home, USER, USER)
 
-    def as_user(self, *command: str) -> list[str]:
+    def as_user(self, *command: str, uid: int = USER) -> list[str]:
+        """The command as an ordinary user's; ``uid``: as another one's, if the tests run as root."""
         if os.geteuid() != 0:
             return list(command)
-        return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
+        return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
 
     @property
     def uid(self) -> int:
