@@ -275,9 +275,10 @@ class Guard:
         return decision
 
     def _is_ended(self, record: UndoRecord) -> bool:
-        """Look whether nothing beside the record speaks for the session."""
-        claimed = bool(self._orders.lease) and self._speaks_for_us(duty.lease_path(self._orders))
-        return not claimed and not self._is_narrowed(record)
+        """Look whether nothing beside the record speaks for the session. Where nothing could, it goes on."""
+        paths = [duty.lease_path(self._orders)] if self._orders.lease else []
+        paths += map(record.service_path, record.services)
+        return bool(paths) and not any(map(self._speaks_for_us, paths))
 
     def _is_narrowed(self, record: UndoRecord) -> bool:
         return any(map(self._speaks_for_us, map(record.service_path, record.services)))

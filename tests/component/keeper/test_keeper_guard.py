@@ -323,6 +323,15 @@ def test_a_record_that_a_rollback_took_away_is_made_up_for(control):
         cluster.wait_for(lambda: is_restored(cluster))
 
 
+def test_a_record_that_a_rollback_took_away_is_made_up_for_where_there_is_nothing_else_of_the_session():
+    cluster = Cluster()
+    cluster.put(TARGET, {}, {"replicas": RECORD.left})
+    record = replace(RECORD, services=())
+    with guarded_proxy(cluster, orders(grace=1, lease=False, record=record)):
+        cluster.wait_for(lambda: not cluster.is_there(ROOT))
+    assert cluster.get(TARGET)["spec"]["replicas"] == RECORD.replicas
+
+
 def test_a_record_that_cannot_be_read_is_left_alone():
     cluster = Cluster()
     cluster.put(TARGET, {"annotations": {UNDO_ANNOTATION: '{"version": 99}'}}, {"replicas": 0})
