@@ -14,6 +14,7 @@ never hit.
 """
 
 import os
+import select
 import signal
 from collections.abc import Callable, Container
 from functools import partial
@@ -52,6 +53,8 @@ class Tree:
             elif is_meant(pid, parents):
                 held[pid] = pidfd
                 continue
+            elif _has_ended(pidfd):  # while it was judged: by then there was nothing to judge it by
+                ended.append(pid)
             os.close(pidfd)
         return held, ended
 
@@ -122,6 +125,12 @@ def is_stopped(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] == b"T"
     except (OSError, IndexError):
         return False
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _parent(pid: int) -> int | None:

@@ -272,6 +272,40 @@ def test_init_does_not_overlook_it_either(laptop):
     assert subprocess.check_output(laptop.as_user(*argv), env=laptop.environment, text=True) == "True\n"
 
 
+HOPPING_WHEN_TOLD = """\
+import os
+while os.read(0, 1):
+    if os.fork():
+        os._exit(0)
+"""
+JUDGING = """\
+import os, select, subprocess, sys
+from bridge.laptop.init.tree import Tree
+
+class Slow(Tree):  # the process that it judges ends meanwhile, ten times
+    times = 0
+
+    def _is_ours(self, pid, parents):
+        if pid != os.getpid() and self._shares_namespace(pid) and self.times < 10:
+            self.times += 1
+            pidfd = os.pidfd_open(pid)
+            hopping.stdin.write(b"1")
+            hopping.stdin.flush()
+            select.select([pidfd], [], [])
+            os.close(pidfd)
+        return super()._is_ours(pid, parents)
+
+with subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1]], stdin=subprocess.PIPE) as hopping:
+    tree = Slow()
+    print(len(tree.hold()), tree.times)
+"""
+
+
+def test_one_that_forks_and_ends_while_it_is_judged_is_not_overlooked(laptop):
+    argv = ["unshare", "--user", "--map-root-user", "--net", laptop.interpreter, "-S", "-c", JUDGING, HOPPING_WHEN_TOLD]
+    assert subprocess.check_output(laptop.as_user(*argv), env=laptop.environment, text=True) == "1 10\n"
+
+
 def test_a_stopped_init_does_not_keep_anything_alive(laptop):
     process, pid, namespace = started(laptop, "trap '' TERM; sleep 1", options=("--grace", "0.2"))
     init = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1))
