@@ -5,6 +5,7 @@ two libraries that it needs are copied to a folder that anybody can read.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -49,6 +51,14 @@ class Laptop:
         if os.geteuid() != 0:
             return list(command)
         return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command]
+
+    def told(self, program: str, *, uid: int = USER, cwd: Path | str | None = None) -> Any:
+        """What a Python program that uses bridge's packages itself writes, as JSON."""
+        argv = self.as_user(self.interpreter, "-c", program, uid=uid)
+        settings = {"cwd": cwd or self.home, "env": self.environment, "text": True, "timeout": 60}
+        done = subprocess.run(argv, capture_output=True, check=False, **settings)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     @property
     def uid(self) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 PROGRAM = """
 import json, os, sys, time
 from bridge.laptop.enter import become
@@ -47,17 +44,7 @@ with sandbox() as box:
 
 
 def test_what_was_started_ends_alone_and_what_has_entered_at_the_end_wherever_it_went(laptop):
-    done = subprocess.run(
-        laptop.as_user(laptop.interpreter, "-c", PROGRAM),
-        cwd=laptop.home,
-        env=laptop.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = laptop.told(PROGRAM)
     # The daemon's shell outlives SIGTERM, and begins its second sleep: both are killed.
     assert told == {"killed": 2, "signal": 15, "left": ["1004"], "at the end": []}
 
@@ -96,14 +83,4 @@ assert os.waitpid(entered, 0)[1] == 15
 
 
 def test_a_process_that_had_its_time_to_end_is_killed_at_once_and_nobody_else(laptop):
-    done = subprocess.run(
-        laptop.as_user(laptop.interpreter, "-c", KILLED),
-        cwd=laptop.home,
-        env=laptop.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"at once": True, "code": 137, "who has entered goes on": True}
+    assert laptop.told(KILLED) == {"at once": True, "code": 137, "who has entered goes on": True}

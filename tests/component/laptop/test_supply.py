@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 from tests.component.laptop.conftest import USER
 
 ALONE = USER + 1  # whose descriptors under way are those of this test
@@ -68,16 +65,6 @@ with sandbox() as box:
 
 
 def test_init_hands_out_again_when_the_user_has_not_too_many_descriptors_under_way_any_more(laptop):
-    done = subprocess.run(
-        laptop.as_user(laptop.interpreter, "-c", CROWDED, uid=ALONE),
-        cwd="/",
-        env=laptop.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = laptop.told(CROWDED, uid=ALONE, cwd="/")
     assert told["ended"] == 0
     assert 0 < told["ahead"] <= 16  # so that sixty sessions have room in the usual 1024
