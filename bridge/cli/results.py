@@ -57,11 +57,11 @@ def sessions_text(found: Sequence[Found], *, now: datetime) -> str:
             each.namespace,
             each.target or "-",
             each.holder,
-            since(each.since, now),
+            since(each.since, now) if each.since else "-",
             each.life.value if each.lingers is None else f"kept, {_span(each.lingers)} still",
             "-" if each.heartbeat is None else f"{each.heartbeat:.0f} s",
             each.protection or "-",
-            each.session,
+            each.session or "-",
         )
         for each in found
     ]

@@ -2,7 +2,8 @@
 
 Four things tell of a session: the undo record on its target, its Lease, its ReplicaSet, and its id in the selector of a
 Service. Any of them may be missing: a session that was killed between two steps is found, and cleared, all the same.
-Secrets are not listed: that would take the right to read them all.
+Secrets are not listed: that would take the right to read them all. A record that can't be read, on a target that none
+of the others name, is of a session without an id.
 
 What there is to undo is in the record on the target. Should that be gone, there are copies: this laptop's disk has one
 of its own sessions, of each change; a session's Lease has one, of the claim.
@@ -31,7 +32,14 @@ from bridge.cluster.errors import MissingRight
 from bridge.cluster.trouble import is_ready
 from bridge.cluster.workloads import workload_named
 from bridge.errors import TargetError
-from bridge.plan.objects import HOLDER_ANNOTATION, TARGET_ANNOTATION, annotations_of, labels_of, name_of
+from bridge.plan.objects import (
+    HOLDER_ANNOTATION,
+    TARGET_ANNOTATION,
+    annotations_of,
+    controller_of,
+    labels_of,
+    name_of,
+)
 from bridge.plan.target import WorkloadKind, describe
 from bridge.plan.undo import parse_record, record_of
 from bridge.session.claims import claims_in
@@ -65,6 +73,8 @@ class Life(Enum):
 class Found:
     """A session. ``record`` and ``claim`` are None where they are missing (or it has no target).
 
+    ``session``: its id, empty where nothing that can be read tells it.
+
     ``copy``: the record, as elsewhere than on the target. ``unreadable``: why the record that there is can't be used.
     ``services``: those that are narrowed to it. ``since``: RFC 3339. ``heartbeat``: seconds since the latest one, None
     where nobody tells. ``lingers``: seconds for which it is still kept without a command, known on its own laptop only.
@@ -86,7 +96,7 @@ class Found:
     lingers: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.target or 'a proxy pod without target'} (session {self.session} of {self.holder})"
+        return f"{self.target or 'a proxy pod without target'} (session {self.session or '?'} of {self.holder})"
 
 
 def find_sessions(cluster: Cluster) -> list[Found]:
@@ -119,7 +129,8 @@ def find_sessions(cluster: Cluster) -> list[Found]:
         local={each.session: each.is_alive() for each in local},
         now=cluster.now(),
     )
-    return [traces.found(session, namespace) for session in traces.sessions()]
+    found = [traces.found(session, namespace) for session in traces.sessions()]
+    return [*found, *traces.nameless(namespace, named={each.target for each in found})]
 
 
 def _listed(cluster: Cluster, path: str) -> list[Object] | None:
@@ -143,7 +154,8 @@ def _named(cluster: Cluster, kinds: Collection[str], targets: Iterable[str]) -> 
 def _records(items: Iterable[Object]) -> tuple[dict[str, UndoRecord], dict[str, TargetError]]:
     """Return the records on objects, by session; and why one can't be read, by what it is on.
 
-    That keeps nobody from the sessions beside it.
+    That keeps nobody from the sessions beside it. On a Deployment's ReplicaSet it is but a copy, which the Deployment
+    controller has made and leaves there.
     """
     records: dict[str, UndoRecord] = {}
     unreadable: dict[str, TargetError] = {}
@@ -152,7 +164,8 @@ def _records(items: Iterable[Object]) -> tuple[dict[str, UndoRecord], dict[str, 
             record = record_of(item)
         except TargetError as error:
             log.debug("%s: %s", name_of(item), error)
-            unreadable[describe(item)] = error
+            if (controller_of(item) or {}).get("kind") != WorkloadKind.DEPLOYMENT.kind:
+                unreadable[describe(item)] = error
         else:
             records |= {record.session: record} if record else {}
     return records, unreadable
@@ -220,6 +233,27 @@ class _Traces:
             copy=copy,
             unreadable=None if record else self.unreadable.get(target, unusable),
         )
+
+    def nameless(self, namespace: str, *, named: Collection[str]) -> list[Found]:
+        """Return the sessions of which there is nothing but a record that can't be read; ``named``: others' targets."""
+        return [
+            Found(
+                session="",
+                namespace=namespace,
+                target=target,
+                holder="somebody",
+                since="",
+                life=Life.UNKNOWN,
+                protection="",
+                heartbeat=None,
+                services=(),
+                record=None,
+                claim=None,
+                unreadable=error,
+            )
+            for target, error in self.unreadable.items()
+            if target not in named
+        ]
 
     def _life(self, session: str, since: str) -> Life:
         if session in self.local:

@@ -18,7 +18,7 @@ from bridge.session.sessions import Life, find_sessions
 from bridge.session.store import this_laptops_store
 from bridge.wire.marks import SESSION_LABEL, UNDO_ANNOTATION
 from tests.component.session.kube import DEPLOYMENTS, REPLICA_SETS, SECRETS
-from tests.component.session.world import LEASE, WEB, S, World
+from tests.component.session.world import LEASE, SERVICE, WEB, S, World
 from tests.unit.plan.worlds import deployment
 from tests.unit.session.telling import Told
 
@@ -222,9 +222,13 @@ def test_the_record_of_a_newer_bridge_keeps_what_knows_it(world: World, lost: bo
 def test_a_record_that_cannot_be_read_keeps_nobody_from_the_sessions_beside_it(world: World, record: str) -> None:
     other = {**deployment(), "metadata": {"name": "other", "namespace": "ns", "annotations": {UNDO_ANNOTATION: record}}}
     world.kube.put(DEPLOYMENTS, other)
-    assert [each.session for each in find_sessions(world.cluster)] == [S]
+    assert [each.session for each in find_sessions(world.cluster)] == [S, ""]
     world.dies()
-    assert restored(world) == [f"restored deployment/web (session {S} of ann@laptop)"]
+    told = Told()
+    with pytest.raises(TargetError, match="deployment/other: the undo record"):
+        restore(RestoreRequest(where=where(world), name=None, timeout=5), told)
+    assert f"restored deployment/web (session {S} of ann@laptop)" in told.said("done")
+    assert world.replicas() == 2
 
 
 def beside(world: World) -> None:
@@ -302,6 +306,23 @@ def test_objects_that_could_not_be_removed_are_found_again_where_no_lease_tells_
         restored(world)
     restored(world)
     is_restored(world)
+
+
+def test_a_record_that_cannot_be_read_is_told_though_nothing_else_is_left_of_its_session(world: World) -> None:
+    world.dies()
+    world.kube.remove(LEASE)
+    world.kube.remove(f"{SECRETS}/bridge-{S}")  # takes all that it owns along
+    world.kube.change(SERVICE, {"spec": {"selector": {SESSION_LABEL: None}}})
+    edited = {"metadata": {"annotations": {UNDO_ANNOTATION: "{"}}}
+    world.kube.change(WEB, edited)
+    owner = {"kind": "Deployment", "name": "web", "uid": "u", "controller": True}
+    copy = {"name": "web-1", "ownerReferences": [owner], **edited["metadata"]}
+    world.kube.put(REPLICA_SETS, {"metadata": copy, "spec": {"replicas": 0}})
+    (found,) = find_sessions(world.cluster)
+    assert (str(found), found.life) == ("deployment/web (session ? of somebody)", Life.UNKNOWN)
+    for name in (None, "web"):
+        with pytest.raises(TargetError, match="deployment/web: the undo record can't be read"):
+            restored(world, name)
 
 
 def test_list_finds_the_namespaces_that_have_sessions(world: World) -> None:

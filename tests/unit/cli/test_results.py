@@ -113,6 +113,13 @@ def test_the_table_of_list() -> None:
     assert results.sessions_text([], now=NOW) == "no sessions"
 
 
+def test_the_row_of_a_session_whose_record_cannot_be_read() -> None:
+    nameless = replace(BARE, session="", since="", holder="somebody", target="deployment/web")
+    assert results.sessions_text([nameless], now=NOW).splitlines()[1].split() == [
+        *("shop", "deployment/web", "somebody", "-", "unknown", "-", "-", "-")
+    ]
+
+
 def test_the_paragraph_of_status() -> None:
     assert results.status_text([STATUS.render()]).splitlines() == [
         "deployment/web in shop (kind): connected",
