@@ -16,6 +16,7 @@ Programs that came into the sandbox by themselves (`bridge exec`) go on meanwhil
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from bridge.tunnel.loop import EventLoop
     from bridge.tunnel.reading import Pause
     from bridge.tunnel.rejoin import Relayed
+
+log = logging.getLogger(__name__)
 
 DRAIN = 5.0
 """Seconds that what is under way may take to its answer, before the process is told to end."""
@@ -121,6 +124,7 @@ class Reloaded:
     def begin(self, environment: Mapping[bytes, bytes]) -> None:
         """Start the command, and watch its files. Raises CommandError."""
         self._environment = environment
+        self._folder = working_directory()
         self._loop.run(self._begin())
 
     def signal(self, number: Signals) -> None:
@@ -176,6 +180,10 @@ class Reloaded:
         except BridgeError as error:  # init was killed, and the process with it
             self._narrator.warn(error.message)
             code = 137
+        except Exception as error:  # a bug is no reason that bridge does not end with its process
+            log.exception("the process is not looked after any more")
+            self._narrator.warn(f"bridge did not expect {type(error).__name__}: {error}")
+            code = 1
         self._narrator.done(f"the process has ended (exit code {code})", event="exited", code=code)
         self._inbox.put(Exited(code))
         for task in self._tasks - {asyncio.current_task()}:
@@ -264,8 +272,7 @@ class Reloaded:
             self._around.requests.tell_next(SHOWN)
             self._narrator.done(f"accepting again after {took * 1000:.0f} ms", event="accepting", took=round(took, 3))
 
-    @staticmethod
-    def _named(files: Sequence[str]) -> str:
-        names = [os.path.relpath(each) for each in files[:SHOWN]]
+    def _named(self, files: Sequence[str]) -> str:
+        names = [os.path.relpath(each, self._folder) for each in files[:SHOWN]]
         more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
         return ", ".join(names) + more

@@ -64,12 +64,18 @@ class Watch:
     at_terminal: bool
     interrupts: tuple[float, ...] = ()
     kill_at: float | None = None
+    killed: bool = False
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the process was told to end: nothing new is begun for it."""
+        return self.killed or self.kill_at is not None
 
     def after(self, happened: Happened | None, now: float) -> tuple[Watch, Action]:
         """Decide: the next state and what to do. ``None`` means that ``kill_at`` has passed."""
         match happened:
             case None:
-                return replace(self, kill_at=None), Kill()
+                return self._killing()
             case SignalCame(signal.SIGINT):
                 return self._interrupted(now)
             case SignalCame(signal.SIGQUIT):
@@ -77,7 +83,7 @@ class Watch:
             case SignalCame(number):
                 return self._ending(now, number)
             case SessionOver():  # told twice (restoring, restored) it is no reason to kill
-                return (self, None) if self.kill_at is not None else self._ending(now, signal.SIGTERM)
+                return (self, None) if self.is_ending else self._ending(now, signal.SIGTERM)
             case _:
                 return self, None
 
@@ -88,10 +94,15 @@ class Watch:
         return replace(self, interrupts=recent), LeaveToIt() if self.at_terminal else PassOn(signal.SIGINT)
 
     def _ending(self, now: float, number: signal.Signals) -> tuple[Watch, Action]:
+        if self.killed:
+            return self._killing()
         if self.kill_at is not None:
             asked = self.kill_at - GRACE
-            return (replace(self, kill_at=None), Kill()) if now - asked >= AGAIN_AFTER else (self, None)
+            return self._killing() if now - asked >= AGAIN_AFTER else (self, None)
         return replace(self, interrupts=(), kill_at=now + GRACE), PassOn(number)
+
+    def _killing(self) -> tuple[Watch, Action]:
+        return replace(self, kill_at=None, killed=True), Kill()
 
 
 class Running(Protocol):
@@ -169,12 +180,12 @@ class Supervision:
 
     @property
     def _is_ending(self) -> bool:
-        return self._code is not None or self._watch.kill_at is not None
+        return self._code is not None or self._watch.is_ending
 
     def _handle(self, happened: Happened | None) -> None:
         if isinstance(happened, Exited):
             self._code = happened.code
-        elif not (isinstance(happened, SessionOver) and self._watch.kill_at is None and self._renewed(happened)):
+        elif not (isinstance(happened, SessionOver) and not self._is_ending and self._renewed(happened)):
             self._watch, action = self._watch.after(happened, time.monotonic())
             act(action, self._process, self._narrator)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import time
@@ -183,6 +184,34 @@ def test_a_process_that_sigquit_has_ended_is_started_again_by_the_next_edit(life
     assert life.told_of("exited") == [{"code": 128 + signal.SIGQUIT}]
     life.edit(f"{LIVES}2")
     life.until(lambda: len(life.box.started) == 2)
+
+
+def test_a_folder_that_is_removed_with_bridge_in_it_leaves_a_session_that_can_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names were told as seen from a folder that was gone, and nobody looked after the process any more."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    with living(project) as life:
+        shutil.rmtree(project)
+        life.until(lambda: life.told_of("changed"))
+        assert life.told_of("changed") == [{"files": [str(life.app)]}]
+        assert "app.sh changed, restarting" in life.told.said("note")
+        life.until(lambda: "not started" in [event for event, _ in life.told.events])
+        life.reloaded.signal(signal.SIGTERM)
+        assert life.end() == Exited(143)
+        monkeypatch.undo()
+
+
+def test_what_nobody_expected_ends_the_session(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(life.reloaded, "_replace", broken)
+    life.edit(f"{LIVES}2")
+    assert life.end() == Exited(1)
+    assert life.told.said("warn") == ["bridge did not expect ZeroDivisionError: a bug"]
 
 
 def test_a_signal_in_the_middle_of_a_restart_starts_nothing_more(life: Life) -> None:

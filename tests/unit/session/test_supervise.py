@@ -123,6 +123,16 @@ def test_a_process_that_ends_already_is_not_swapped_again() -> None:
     assert supervised(TERM, SessionOver("restored"), Exited(143)) == (143, [signal.SIGTERM])
 
 
+def test_nothing_is_begun_for_a_process_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was swapped again where the target was made anew after the kill."""
+    over = SessionOver("made anew")
+    killed = actions(Watch(at_terminal=False), (0, TERM), (GRACE, None), (11, over), (12, TERM))
+    assert killed == [PassOn(signal.SIGTERM), Kill(), None, Kill()]
+    monkeypatch.setattr("bridge.session.supervise.AGAIN_AFTER", 0)
+    code, heard = supervised(TERM, TERM, over, Exited(137))
+    assert (code, heard[-1]) == (137, "end")
+
+
 def test_ctrl_c_after_the_session_is_over_still_kills_in_the_end() -> None:
     assert actions(Watch(at_terminal=False), (0, SessionOver("taken")), (2, TERM)) == [PassOn(signal.SIGTERM), Kill()]
 
