@@ -11,6 +11,7 @@ that isn't what was told. Nothing is faked and nothing is timed with a sleep: a 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -212,6 +213,8 @@ def image_option() -> list[str]:
 
 
 def main() -> int:
+    # A script's shell starts what it puts in the background with SIGINT ignored; so would be bridge, and its Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         context = os.environ.get("CONTEXT", "")
         tell(*(foreign_cluster(context) if context else local_cluster()))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMESPACE = "bridge-demo"
+PATIENCE = 180
+"""Seconds that a kubectl may take: some of them wait."""
 BOLD, DIM, GREEN, RED, CYAN, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
 
@@ -62,9 +64,11 @@ class Kubectl:
     argv: tuple[str, ...]
 
     def __call__(self, *words: str, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            [*self.argv, *words], input=stdin, capture_output=True, text=True, check=False, timeout=180
-        )
+        argv = [*self.argv, *words]
+        try:
+            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise NotAsTold(f"kubectl {shlex.join(words)}: not done after {PATIENCE} s") from error
         if done.returncode:
             raise NotAsTold(f"kubectl {shlex.join(words)}: {done.stderr.strip()}")
         return done.stdout
@@ -129,7 +133,10 @@ class Users:
         return [line.decode() for line in lines]
 
     def see(self) -> list[Answer]:
-        """Take all that has come; note which lines are no answers."""
+        """Take all that has come; note which lines are no answers, from the first answer on.
+
+        Before it the application itself may still begin: its Services' way to new pods takes a moment.
+        """
         found: list[Answer] = []
         wait = 0.5
         while lines := self.lines(timeout=wait):
@@ -138,7 +145,7 @@ class Users:
                 answer = Answer.parse(line)
                 if answer:
                     found.append(answer)
-                else:
+                elif found or self.answers:
                     self.failures.append(line)
         self.answers += len(found)
         return found
@@ -237,7 +244,10 @@ class Session:
     def interrupt(self) -> int:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(120)
+        try:
+            return self.process.wait(120)
+        except subprocess.TimeoutExpired as error:
+            raise NotAsTold("bridge has not ended 120 s after Ctrl-C") from error
 
 
 @contextmanager
@@ -254,5 +264,5 @@ def swapped(laptop: Laptop, options: list[str]) -> Iterator[Session]:
             show(session.account(), DIM)
             raise
         finally:
-            if process.poll() is None:
-                session.interrupt()
+            process.terminate()
+            process.wait(120)
