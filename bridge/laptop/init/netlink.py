@@ -14,6 +14,7 @@ _RTM_NEWLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 20, 24
 _REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
 _IFF_UP = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 0x02
 _RTA_OIF, _RTA_PREFSRC = 4, 7
 _RT_TABLE_MAIN, _RTPROT_STATIC, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 254, 4, 0, 1
 _LOOPBACK = 1  # always the first interface of a network namespace
@@ -25,9 +26,13 @@ def loopback_up() -> None:
 
 
 def add_address(address: str) -> None:
-    """Give ``lo`` a further address (IPv4 or IPv6); no error when it has it already."""
+    """Give ``lo`` a further address (IPv4 or IPv6); no error when it has it already.
+
+    Nobody else has it (NODAD): else one of IPv6 is tentative until a worker of the kernel's comes to it, and neither a
+    route nor a bind() may name it.
+    """
     family, packed = _parse(address)
-    body = struct.pack("=BBBBI", family, len(packed) * 8, 0, 0, _LOOPBACK)
+    body = struct.pack("=BBBBI", family, len(packed) * 8, _IFA_F_NODAD, 0, _LOOPBACK)
     body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
     _talk(_RTM_NEWADDR, _CREATE | _REPLACE, body)
 
