@@ -13,6 +13,7 @@ import pytest
 
 from tests.component.laptop.peers import Echo
 
+CLONE = Path(__file__).parents[3]
 CONNECT = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s:
@@ -150,6 +151,23 @@ print([line[:32] for line in (file.read_text().splitlines() if file.exists() els
 def test_a_pod_with_both_families_has_both_addresses_inside(laptop, echo):
     done = laptop.python(CONNECT + ADDRESSES, "10.1.2.3", "80", options=routed(echo, "--other-pod-ip", "fd00::7"))
     assert done.stdout == f"hello 10.42.0.7\n{['fd00' + '0' * 27 + '7']}\n", done.stderr
+
+
+def test_an_address_can_be_named_at_once() -> None:
+    """One of IPv6 was tentative for a moment, and with it the route failed: in one of three starts on a busy laptop."""
+    source = """
+import socket
+from bridge.laptop.init import netlink
+netlink.loopback_up()
+for n in range(1, 500):
+    netlink.add_address(f"fd00::{n:x}")
+    netlink.route_everything(f"fd00::{n:x}")
+    with socket.socket(socket.AF_INET6) as sock: sock.bind((f"fd00::{n:x}", 0))
+print(n)
+"""
+    argv = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", source]
+    done = subprocess.run(argv, cwd=CLONE, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "499\n", done.stderr
 
 
 def test_a_laptop_without_ipv6_does_without_the_pods(laptop, echo):
