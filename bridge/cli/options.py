@@ -61,7 +61,7 @@ Hold = Annotated[
 ReadyWhen = Annotated[
     str | None,
     typer.Option(
-        "--probe", metavar="PROBE", help="When the pod is Ready: port (something accepts), process, http:PATH[@PORT]."
+        "--probe", metavar="PROBE", help="When the pod is Ready: port (something accepts), process, http:PATH\\[@PORT]."
     ),
 ]
 KeepOriginal = Annotated[

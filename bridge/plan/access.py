@@ -86,6 +86,7 @@ _RUNNING = [
     Right("get", "", "pods/exec", "read the variables that the target's image sets", optional=True),
     Right("create", "", "pods/exec", "read the variables that the target's image sets", optional=True),
     Right("list", "", "events", "say why a pod does not start", optional=True),
+    Right("get", "", "pods/log", "tell the last words of a container that crashed", optional=True),
 ]
 _LOOKING = [
     Right("list", "", "pods", "see whether a session is alive, and its pod gone"),
@@ -118,12 +119,13 @@ _GUARDING = [
     Right("create", RBAC_GROUP, "roles", _GUARD, optional=True),
     Right("create", RBAC_GROUP, "rolebindings", _GUARD, optional=True),
 ]
+_SCALING = Right("list", "autoscaling", "horizontalpodautoscalers", "say that the target is scaled", optional=True)
 _UNDOING = [
     *(Right(verb, "", "services", _WIDENING, optional=True) for verb in ("get", "list", "patch")),
     *(Right(verb, LEASE_GROUP, "leases", _OLD_CLAIM, optional=True) for verb in ("get", "list", "delete")),
 ]
 _OF_PURPOSE = {
-    Purpose.SWAP: [*_TRAFFIC, *_RUNNING, *_CLAIMING, *_GUARDING],
+    Purpose.SWAP: [*_TRAFFIC, *_RUNNING, *_CLAIMING, *_GUARDING, _SCALING],
     Purpose.JOIN: [*_RUNNING, *_GUARDING],
     Purpose.RESTORE: [*_LOOKING, *_UNDOING],
 }

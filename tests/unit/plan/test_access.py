@@ -39,6 +39,8 @@ def test_nobody_misses_everything() -> None:
 # As Kubernetes defines the ClusterRole (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go), where it matters.
 EDIT = [
     rule("", "pods,secrets,services,pods/portforward,pods/exec,serviceaccounts", "get,list,watch,create,delete,patch"),
+    rule("", "pods/log", "get,list,watch"),
+    rule("autoscaling", "horizontalpodautoscalers", "get,list,watch,create,delete,patch"),
     rule("", "events", "get,list,watch"),
     rule("apps", "deployments,replicasets,statefulsets", "get,list,watch,create,delete,patch"),
     rule("discovery.k8s.io", "endpointslices", "get,list,watch"),
