@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,9 @@ class Log:
 
     def done(self, text: str, event: str = "", **facts: Fact) -> None:  # noqa: ARG002  # for programs
         """Write it down."""
-        sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):  # a full disk must not stop a restore
+            sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+            sys.stderr.flush()
 
     note = warn = done
 
@@ -52,6 +54,8 @@ def restore_left(left: Sequence[LocalSession], *, give_up_after: float, pauses: 
                     _restore(session, log, signals)
                 except BridgeError as error:
                     log.warn(error.message)
+                except Exception as error:  # noqa: BLE001  # nor must a bug: another try may not meet it
+                    log.warn(f"bridge did not expect {type(error).__name__}: {error}")
                 else:
                     break
                 if time.monotonic() > deadline:

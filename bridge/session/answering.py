@@ -82,11 +82,20 @@ class OwnProcess:
     async def _watch(self, process: Process) -> None:
         try:
             code = (await process.exited()).exit_code
+            trouble = ""
         except BridgeError as error:
-            self._narrator.warn(error.message)
-            code = 137
-        self._narrator.done(f"the process has ended (exit code {code})", event="exited", code=code)
-        self._inbox.put(Exited(code))
+            code, trouble = 137, error.message
+        tell_ended(code, trouble, self._inbox, self._narrator)
+
+
+def tell_ended(code: int, trouble: str, inbox: Inbox, narrator: Narrator) -> None:
+    """Say that the process has ended; put it into the inbox, whatever becomes of the saying."""
+    try:
+        if trouble:
+            narrator.warn(trouble)
+        narrator.done(f"the process has ended (exit code {code})", event="exited", code=code)
+    finally:
+        inbox.put(Exited(code))
 
 
 class NoProcess:

@@ -93,5 +93,7 @@ class Entered:
         if not self._ended:
             self._ended = True
             self.pid = 0
-            self._facing.done(told, event="exited", code=code)
-            self._inbox.put(Exited(code))
+            try:
+                self._facing.done(told, event="exited", code=code)
+            finally:  # it is told once only
+                self._inbox.put(Exited(code))

@@ -7,10 +7,11 @@ nobody is at its other end into ``kept.log``, beside the undo records.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
-import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.errors import BridgeError
@@ -24,29 +25,32 @@ if TYPE_CHECKING:
     from bridge.session.request import RunRequest
 
 
+log = logging.getLogger(__name__)
+
+
 def fork(request: RunRequest, *, key: str, at_terminal: bool) -> socket.socket:
     """Begin a session in a process of its own; return the line to it. Raises OSError. For a process with one thread."""
-    log = _log()
+    kept_log = _kept_log()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
-        _hold(request, theirs, log, key=key, at_terminal=at_terminal)
-    os.close(log)
+        _hold(request, theirs, kept_log, key=key, at_terminal=at_terminal)
+    os.close(kept_log)
     theirs.close()
     return ours
 
 
-def _log() -> int:
+def _kept_log() -> int:
     folder = state_directory(os.environ)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(folder / "kept.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _hold(request: RunRequest, line: socket.socket, log: int, *, key: str, at_terminal: bool) -> NoReturn:
+def _hold(request: RunRequest, line: socket.socket, kept_log: int, *, key: str, at_terminal: bool) -> NoReturn:
     """In the child."""
     code = 1
     try:
         os.setsid()
-        _leave_terminal(log, line.fileno())
+        _leave_terminal(kept_log, line.fileno())
         from bridge.session.aftermath import Log
         from bridge.session.facing import Facing
 
@@ -54,17 +58,18 @@ def _hold(request: RunRequest, line: socket.socket, log: int, *, key: str, at_te
         over = _run(request, facing)
         facing.say(over)
         code = over["over"]
-    except BaseException:  # noqa: BLE001  # the top of this process
-        traceback.print_exc()
+    except BaseException:  # the top of this process
+        log.exception("the session could not be held")
     finally:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
         os._exit(code)
 
 
-def _leave_terminal(log: int, line: int) -> None:
+def _leave_terminal(kept_log: int, line: int) -> None:
     """Let go of everything that the shell has given, which is for the command; but the line."""
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor, standard in ((null, 0), (log, 1), (log, 2)):
+    for descriptor, standard in ((null, 0), (kept_log, 1), (kept_log, 2)):
         os.dup2(descriptor, standard)
     os.closerange(3, line)
     os.closerange(line + 1, os.sysconf("SC_OPEN_MAX"))
@@ -80,7 +85,7 @@ def _run(request: RunRequest, facing: Facing) -> dict[str, Any]:
         return {"over": error.exit_code, "message": error.message, "hint": error.hint}
     except SignalReceived as received:
         return {"over": 128 + received.number}
-    except Exception as error:  # noqa: BLE001  # as ``cli.top``, whose words these are
-        traceback.print_exc()
+    except Exception as error:  # as ``cli.top``, whose words these are
+        log.exception("the session has ended unexpectedly")
         told = f"something that bridge did not expect: {type(error).__name__}: {error}"
         return {"over": 1, "message": told, "hint": "This is a bug. Report it with the end of kept.log."}

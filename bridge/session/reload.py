@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.errors import BridgeError, CommandError
 from bridge.laptop.command import working_directory
 from bridge.laptop.edits import edits
-from bridge.session.inbox import Exited
+from bridge.session.answering import tell_ended
 from bridge.tunnel.rejoin import relayed, until_at_rest
 
 if TYPE_CHECKING:
@@ -173,19 +173,17 @@ class Reloaded:
             self._narrator.warn(f"changes of files are not noticed any more: {error}")
 
     async def _live(self) -> None:
+        trouble = ""
         try:
             code = None
             while code is None:
                 code = await self._after(await self._happened.get())
         except BridgeError as error:  # init was killed, and the process with it
-            self._narrator.warn(error.message)
-            code = 137
+            code, trouble = 137, error.message
         except Exception as error:  # a bug is no reason that bridge does not end with its process
             log.exception("the process is not looked after any more")
-            self._narrator.warn(f"bridge did not expect {type(error).__name__}: {error}")
-            code = 1
-        self._narrator.done(f"the process has ended (exit code {code})", event="exited", code=code)
-        self._inbox.put(Exited(code))
+            code, trouble = 1, f"bridge did not expect {type(error).__name__}: {error}"
+        tell_ended(code, trouble, self._inbox, self._narrator)
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
 

@@ -20,7 +20,7 @@ from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
 from bridge.tunnel.loop import EventLoop
 from bridge.tunnel.reading import Pause
-from tests.unit.session.telling import Told
+from tests.unit.session.telling import Speechless, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,10 +74,10 @@ class Box:
 class Life:
     """A command that runs, and who edits it."""
 
-    def __init__(self, folder: Path, loop: EventLoop) -> None:
+    def __init__(self, folder: Path, loop: EventLoop, told: Told) -> None:
         self.app = folder / "app.sh"
         self.app.write_text(LIVES)
-        self.box, self.inbox, self.told, self.pause = Box(self.app), Inbox(), Told(), Pause()
+        self.box, self.inbox, self.told, self.pause = Box(self.app), Inbox(), told, Pause()
         self.accepting = 0
 
         async def accepting() -> None:
@@ -125,9 +125,9 @@ def life(tmp_path: Path) -> Iterator[Life]:
 
 
 @contextmanager
-def living(folder: Path) -> Iterator[Life]:
+def living(folder: Path, told: Told | None = None) -> Iterator[Life]:
     with EventLoop() as loop:
-        life = Life(folder, loop)
+        life = Life(folder, loop, told or Told())
         try:
             yield life
         finally:
@@ -212,6 +212,14 @@ def test_what_nobody_expected_ends_the_session(life: Life, monkeypatch: pytest.M
     life.edit(f"{LIVES}2")
     assert life.end() == Exited(1)
     assert life.told.said("warn") == ["bridge did not expect ZeroDivisionError: a bug"]
+
+
+def test_a_process_has_ended_whatever_becomes_of_telling_it(tmp_path: Path) -> None:
+    told = Told()
+    with living(tmp_path, told) as life:
+        told.__class__ = Speechless
+        life.reloaded.signal(signal.SIGTERM)
+        assert life.end() == Exited(143)
 
 
 def test_a_signal_in_the_middle_of_a_restart_starts_nothing_more(life: Life) -> None:

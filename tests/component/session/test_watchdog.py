@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from bridge.session import aftermath
+from bridge.session.restore import put_back
 from bridge.session.store import this_laptops_store
 from bridge.session.watching import watched
 from bridge.wire.marks import UNDO_ANNOTATION
@@ -140,6 +142,35 @@ def test_an_api_server_that_fails_is_tried_again(world: World) -> None:
         there.wait()
     assert world.as_is() == world.before
     assert world.kube.of_session() == []
+
+
+def test_a_log_that_can_not_be_written_keeps_nothing_from_being_put_back(world: World, state: Path) -> None:
+    """On a full disk: it ended at its first line."""
+    state.mkdir(parents=True)
+    (state / "watchdog.log").symlink_to("/dev/full")
+    with a_bridge(world) as there:
+        there.kill()
+        there.wait()
+    assert world.as_is() == world.before
+    assert world.kube.of_session() == []
+
+
+def test_what_nobody_expected_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = [ZeroDivisionError("a bug"), None]
+
+    def broken_at_first(*words: Any, **options: Any) -> None:
+        if failure := tries.pop(0):
+            raise failure
+        put_back(*words, **options)
+
+    monkeypatch.setattr(aftermath, "put_back", broken_at_first)
+    (local,) = world.store.sessions()
+    left = replace(local, kubeconfig=str(world.folder.parent / "config"), context="here")
+    aftermath.restore_left([left], give_up_after=60, pauses=(0.01, 0.01))
+    assert world.as_is() == world.before
+    assert "bridge did not expect ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -1,4 +1,4 @@
-"""A narrator that remembers what it was told."""
+"""A narrator that remembers what it was told, and one that can't tell anything."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ class Told:
     def said(self, how: str) -> list[str]:
         """What was said that way."""
         return [text for way, text in self.all if way == how]
+
+
+class Speechless(Told):
+    """Fails at whatever lasts."""
+
+    def _tell(self, how: str, text: str, event: str, facts: dict[str, object]) -> None:
+        super()._tell(how, text, event, facts)
+        raise RuntimeError(text)

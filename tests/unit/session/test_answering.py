@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
+import time
 
+import pytest
+
+from bridge.laptop.process import Exit
 from bridge.plan.ports import PortMap
-from bridge.session.answering import NoProcess
+from bridge.session.answering import NoProcess, OwnProcess
 from bridge.session.inbox import Exited, Inbox, SessionOver
 from bridge.session.supervise import Supervision
 from bridge.session.wanted import Wanted
-from tests.unit.session.telling import Told
+from bridge.tunnel.loop import EventLoop
+from tests.unit.session.telling import Speechless, Told
 
 
 def test_any_signal_ends_it() -> None:
@@ -35,3 +40,29 @@ def test_it_says_which_ports_it_waits_for() -> None:
     waiting, joined = told.said("done")
     assert "listens on 18080 or 9090" in waiting
     assert "bridge exec" in joined
+
+
+class Ended:
+    """A process that has ended."""
+
+    pid = 4711
+
+    async def exited(self) -> Exit:
+        return Exit(code=7)
+
+
+class Box:
+    """A sandbox in which it is started."""
+
+    def start(self, *_: object) -> Ended:
+        return Ended()
+
+
+def test_a_process_has_ended_whatever_becomes_of_telling_it() -> None:
+    inbox, told = Inbox(), Speechless()
+    with EventLoop() as loop:
+        process = OwnProcess(("true",), Box(), loop, inbox, told)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="started true"):
+            process.begin({})
+        assert inbox.get(time.monotonic() + 5) == Exited(7)
+    assert "the process has ended (exit code 7)" in told.said("done")

@@ -6,22 +6,27 @@ import os
 import queue
 import signal
 import socket
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge.laptop import messages
+from bridge.session.aftermath import Log
 from bridge.session.entered import Entered
 from bridge.session.facing import Facing
 from bridge.session.inbox import Exited, Inbox, SignalCame
 from bridge.session.signals import SignalReceived, Signals
 from bridge.tunnel.loop import EventLoop
-from tests.unit.session.telling import Told
+from tests.unit.session.telling import Speechless, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bridge.session.narrator import Narrator
 
 
 @dataclass
@@ -37,7 +42,7 @@ class Box:
 class Line:
     """Both ends; ``facing`` hears on its loop."""
 
-    def __init__(self, loop: EventLoop, facing: Facing, there: socket.socket, log: Told) -> None:
+    def __init__(self, loop: EventLoop, facing: Facing, there: socket.socket, log: Narrator) -> None:
         self.loop, self.facing, self.there, self.log = loop, facing, there, log
         self.inbox = Inbox()
         self.ended: list[str] = []
@@ -64,15 +69,14 @@ class Line:
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    with _line() as made:
+    with _line(Told()) as made:
         yield made
 
 
 @contextmanager
-def _line() -> Iterator[Line]:
+def _line(log: Narrator) -> Iterator[Line]:
     ours, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     there.settimeout(5)
-    log = Told()
     with EventLoop() as loop, there:
         facing = Facing(ours, key="k", at_terminal=True, log=log)
         loop.call(facing.listen)
@@ -117,12 +121,33 @@ def test_a_terminal_s_bridge_that_was_killed_ends_the_run_once(line: Line) -> No
     assert line.inbox.get(0) is None
 
 
+def test_a_log_that_can_not_be_written_keeps_no_run_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk: the session went on for ever."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115  # its close fails, too
+    with _line(Log()) as line:
+        monkeypatch.setattr("sys.stderr", full)
+        line.entered()
+        line.there.close()
+        assert line.inbox.get(time.monotonic() + 5) == Exited(137)
+        line.facing.warn("it goes on")
+    with suppress(OSError):
+        full.close()
+
+
+def test_a_run_has_ended_whatever_becomes_of_telling_it() -> None:
+    with _line(Speechless()) as line:
+        line.entered()
+        line.there.close()
+        assert line.inbox.get(time.monotonic() + 5) == Exited(137)
+
+
 def test_without_one_the_account_goes_to_the_log(line: Line) -> None:
     line.facing.note("for the terminal")
     assert line.hears()["tell"][1] == "for the terminal"
     line.loop.run(_called(line.facing.leave))
     line.facing.doing("nothing that lasts")
     line.facing.warn("for the log")
+    assert isinstance(line.log, Told)
     assert line.log.all == [("warn", "for the log")]
 
 
@@ -140,11 +165,12 @@ def test_another_one_may_come(line: Line) -> None:
 def test_one_that_is_stopped_holds_up_nobody(line: Line) -> None:
     for _ in range(10_000):
         line.facing.note("x" * 100)
+    assert isinstance(line.log, Told)
     assert line.log.said("note")  # what it could not take
 
 
 def test_while_the_session_is_made_a_signal_there_is_one_here() -> None:
-    with Signals() as signals, _line() as line, pytest.raises(SignalReceived), signals.interruptible():
+    with Signals() as signals, _line(Told()) as line, pytest.raises(SignalReceived), signals.interruptible():
         line.says(signal=int(signal.SIGTERM))
         queue.SimpleQueue[None]().get(timeout=5)
 
