@@ -154,7 +154,7 @@ def _is_in_memory(path: Path) -> bool:
     except OSError:
         return False
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
         fields = line.split()
         if fields[2] == number:
             return fields[fields.index("-") + 1] == "tmpfs"

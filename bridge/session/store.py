@@ -75,7 +75,7 @@ def process_start(pid: int) -> str | None:
     One that has ended, and whose parent has not asked how, is none.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # the command name may be cut within a character
     except OSError:
         return None
     state, *rest = stat.rpartition(")")[2].split()  # the command name before ")" may hold anything

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 
 from bridge.errors import BridgeError
 from bridge.session.store import LocalSession, Store, process_start
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def a_session(**changes: object) -> LocalSession:
@@ -65,6 +62,18 @@ def test_a_session_is_alive_while_its_process_is_the_same() -> None:
     assert a_session().is_alive()
     assert not a_session(started="1").is_alive()  # the pid was given to another process
     assert not a_session(pid=2**22 + 1).is_alive()  # above the kernel's highest pid
+
+
+def test_a_process_whose_name_is_cut_within_a_character_can_be_told() -> None:
+    """The kernel keeps 15 bytes of it. `list` and others failed while such a one had a record's pid."""
+    name, started = Path("/proc/self/comm"), process_start(os.getpid())
+    before = name.read_bytes()
+    try:
+        name.write_bytes("a_name_of_14b_ü".encode())
+        assert name.read_bytes() == b"a_name_of_14b_\xc3\n"
+        assert process_start(os.getpid()) == started
+    finally:
+        name.write_bytes(before.rstrip())
 
 
 def test_a_record_of_another_machine_is_not_ours(tmp_path: Path) -> None:
