@@ -11,6 +11,7 @@ nothing elsewhere. Of the others' sessions the cluster tells.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import tempfile
@@ -24,6 +25,8 @@ from bridge.paths import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 
 def this_machine() -> str:
@@ -116,8 +119,11 @@ class Store:
             ) from error
 
     def remove(self, session: str) -> None:
-        """Forget a session that was restored."""
-        self._path(session).unlink(missing_ok=True)
+        """Forget a session that was restored. That this can't be does not undo it: ``housekeeping`` tries again."""
+        try:
+            self._path(session).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the record of session %s can't be removed: %s", session, error)
 
     def sessions(self) -> list[LocalSession]:
         """List what is recorded of this machine; a file that can't be read is no session of ours."""

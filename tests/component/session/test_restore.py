@@ -250,6 +250,17 @@ def test_a_session_that_cannot_be_restored_keeps_nobody_from_those_after_it(worl
     assert {labels_of(world.kube.objects[path])[SESSION_LABEL] for path in world.kube.of_session()} == {S}
 
 
+def test_a_record_on_the_disk_that_cannot_be_removed_keeps_nobody_from_the_sessions_after_it(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside(world)
+    world.dies()
+    (tmp_path / "elsewhere/bridge/sessions" / f"{S}.json").mkdir(parents=True)
+    assert len(restored(world)) == 2
+    is_restored(world)
+    assert f"the record of session {S} can't be removed" in caplog.text
+
+
 def test_all_sessions_that_cannot_be_restored_are_told_with_the_next_step_for_the_first(world: World) -> None:
     beside(world)
     world.dies()

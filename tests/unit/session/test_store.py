@@ -52,6 +52,14 @@ def test_a_directory_that_cannot_be_written_stops_before_any_change(tmp_path: Pa
         Store(tmp_path / "file" / "sessions").write(a_session())
 
 
+def test_a_record_that_can_not_be_removed_is_told_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "abcd2345.json").mkdir()  # of which not even root can make a file that is gone
+    Store(tmp_path).remove("abcd2345")
+    assert "abcd2345" in caplog.text
+
+
 def test_a_torn_file_is_no_session(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"session": "abc')
     (tmp_path / "other.json").write_text('{"unknown": 1}')
