@@ -41,7 +41,7 @@ def _writing(ide: str) -> Callable[..., None]:
         verbose: Verbose = False,
     ) -> None:
         from bridge.cli.console import Console
-        from bridge.cli.top import finish
+        from bridge.cli.top import finish, show
 
         def act() -> int:
             from pathlib import Path
@@ -69,7 +69,7 @@ def _writing(ide: str) -> Callable[..., None]:
                 ),
             )
             done = prepare(Ide(ide), start, project, dry_run=dry_run)
-            typer.echo(results.as_json(done=done) if output is Format.JSON else "\n".join(done))
+            show(results.as_json(done=done) if output is Format.JSON else "\n".join(done))
             return 0
 
         finish(act, Console(), verbose=verbose)

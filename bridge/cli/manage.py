@@ -144,10 +144,10 @@ def _done(lines: list[str], output: Format) -> str:
 
 def _print(result: Callable[[], str], *, verbose: bool) -> None:
     from bridge.cli.console import Console
-    from bridge.cli.top import finish
+    from bridge.cli.top import finish, show
 
     def act() -> int:
-        typer.echo(result())
+        show(result())
         return 0
 
     finish(act, Console(), verbose=verbose)

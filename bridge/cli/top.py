@@ -1,9 +1,12 @@
-"""The one place where errors end: each becomes a sentence, its next step and an exit code."""
+"""What commands end with: their result, or an error, which becomes a sentence, its next step and an exit code."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
+
+import typer
 
 from bridge.errors import BridgeError
 
@@ -35,3 +38,17 @@ def finish(act: Callable[[], int], console: Account, *, verbose: bool) -> NoRetu
         )
         code = 1
     sys.exit(code)
+
+
+def show(result: str) -> None:
+    """Write what a command has done, or found, to stdout. BridgeError where that can't be written.
+
+    That nobody reads it (`bridge restore | true`) is no failure: it was done.
+    """
+    try:
+        typer.echo(result)
+    except OSError as error:
+        # Python writes what is left of it once more, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise BridgeError(f"the result can't be written: {error.strerror}") from error

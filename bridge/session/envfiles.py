@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.errors import UsageError
@@ -35,5 +36,6 @@ def _write(path: Path, file: EnvFile) -> None:
             out.write(file.content)
         new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
         raise UsageError(f"{path} can't be written: {error.strerror}", hint="Name another file.") from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.errors import BridgeError
 from bridge.paths import state_directory
 from bridge.session.signals import SignalReceived
+from bridge.session.store import TO_WRITE
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def fork(request: RunRequest, *, key: str, at_terminal: bool) -> socket.socket:
-    """Begin a session in a process of its own; return the line to it. Raises OSError. For a process with one thread."""
+    """Begin a session in a process of its own; return the line to it. For a process with one thread.
+
+    Raises BridgeError where its log can't be written, OSError where there can be no more processes.
+    """
     kept_log = _kept_log()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
@@ -40,9 +44,12 @@ def fork(request: RunRequest, *, key: str, at_terminal: bool) -> socket.socket:
 
 
 def _kept_log() -> int:
-    folder = state_directory(os.environ)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(folder / "kept.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    path = state_directory(os.environ) / "kept.log"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BridgeError(f"{path} can't be written: {error.strerror}", hint=TO_WRITE) from error
 
 
 def _hold(request: RunRequest, line: socket.socket, kept_log: int, *, key: str, at_terminal: bool) -> NoReturn:

@@ -26,6 +26,9 @@ from bridge.paths import state_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TO_WRITE = "Nothing was changed. Make room or set XDG_STATE_HOME to a directory that can be written."
+"""The next step where it can't be written there."""
+
 log = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ class Store:
         except OSError as error:
             raise BridgeError(
                 f"the undo record can't be written to {self._directory}: {error.strerror or error}",
-                hint="Nothing was changed. Make room or set XDG_STATE_HOME to a directory that can be written.",
+                hint=TO_WRITE,
             ) from error
 
     def remove(self, session: str) -> None:

@@ -41,3 +41,27 @@ def test_a_working_directory_that_is_gone_is_said_with_the_next_step(tmp_path: P
 def test_without_stderr_it_does_the_same_in_silence(tmp_path: Path) -> None:
     done = shell('exec "$@" 2>&-', "run", "no-such-program", folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (127, "", "")
+
+
+def status(stdout: int, state: Path) -> subprocess.CompletedProcess[str]:
+    """Have it write a result there: that there are no sessions."""
+    environment = os.environ | {"PYTHONPATH": str(Path(bridge.__file__).parents[1]), "XDG_STATE_HOME": str(state)}
+    command = [*BRIDGE, "status"]
+    return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def test_a_result_that_nobody_reads_is_no_failure(tmp_path: Path) -> None:
+    """`bridge restore | true` had restored, and said that it had failed."""
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    try:
+        done = status(pipe, tmp_path)
+    finally:
+        os.close(pipe)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_result_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = status(full.fileno(), tmp_path)
+    assert (done.returncode, done.stderr) == (1, "bridge: the result can't be written: No space left on device\n")

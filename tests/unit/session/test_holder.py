@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bridge.errors import BridgeError
+from bridge.session.holder import fork
+from bridge.session.request import RunRequest
+
 CLONE = Path(__file__).parents[3]
 BRIDGE = """
 import os
@@ -35,3 +41,13 @@ def test_a_log_that_can_not_be_written_leaves_it_with_its_last_word_and_its_end(
     told, code = done.stdout.splitlines()
     assert told.startswith("something that bridge did not expect: AttributeError: ")
     assert code == "1"
+
+
+def test_a_place_that_can_not_be_written_is_said_before_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BridgeError, match=r"kept\.log can't be written: Not a directory") as refused:
+        fork(RunRequest(command=("true",), image="i", timeout=5), key="k", at_terminal=False)
+    assert "set XDG_STATE_HOME" in refused.value.hint

@@ -76,6 +76,11 @@ def test_without_a_kubeconfig_there_is_a_key_too(config: Path) -> None:
     assert key_of(REQUEST) == key_of(REQUEST)
 
 
+def test_with_a_kubeconfig_that_can_not_be_read_there_is_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/proc/self/mem")  # a file; not even root can read its first byte
+    assert key_of(REQUEST)
+
+
 def test_a_session_is_used_that_is_kept_for_it_and_alive() -> None:
     store, key = this_laptops_store(), key_of(REQUEST)
     store.write(a_session())
