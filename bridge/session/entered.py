@@ -57,10 +57,12 @@ class Entered:
     async def _let_in(self) -> None:
         descriptors = await self._way_in()
         try:
-            self._facing.say({"enter": True}, descriptors)
+            told = self._facing.say({"enter": True}, descriptors)
         finally:
             for each in descriptors:
                 os.close(each)
+        if not told:  # it may have gone before this run could hear that
+            self._exited(KILLED, "the bridge at the terminal can't be told to start the process")
 
     def signal(self, number: signal.Signals) -> None:
         """Have a signal sent to the process."""

@@ -9,7 +9,8 @@ there. When the original answers again, this is over, and the session is kept.
     here                       done
     -------------------------  ------------------------------------------------------------------------------------
     SIGINT, SIGTERM, SIGHUP    told to the session, which decides as for any process (``supervise``), or ends its
-                               start; when the command has ended, what is put back is waited for no longer
+                               start: a command that is not there yet is not started any more; when the command has
+                               ended, what is put back is waited for no longer
     SIGQUIT                    told to the session while the command runs, for which it is
     the command is stopped     by a key of the terminal: so is this process, for the shell to see
     the session ends           its failure is this command's; its exit code, too
@@ -33,6 +34,7 @@ from bridge.laptop.command import check_command, working_directory
 from bridge.laptop.enter import become
 from bridge.laptop.init.tree import is_stopped
 from bridge.session.enter import Inside
+from bridge.session.entered import KILLED
 from bridge.session.foreground import in_foreground
 from bridge.session.kept import key_of, usable
 from bridge.session.visiting import Visitor
@@ -94,6 +96,8 @@ class Front:
         self._pid = 0
         self._code: int | None = None
         """The command's, when it has ended."""
+        self._unwanted = 0
+        """The exit code when a signal came before the session could be entered; 0: none did."""
         self._failure: BridgeError | None = None
         """Why it could not be started."""
         self._over = False
@@ -116,7 +120,7 @@ class Front:
                     self._heard()
         if self._failure is not None:
             raise self._failure
-        return 0 if self._code is None else self._code
+        return KILLED if self._code is None else self._code
 
     # ---- what the session says ------------------------------------------------------------------------------------
     def _heard(self) -> None:
@@ -152,7 +156,7 @@ class Front:
         if "message" in message:
             self._failure = self._failure or BridgeError(message["message"], hint=message["hint"], exit_code=code)
         if self._code is None:
-            self._code = code
+            self._code = self._unwanted or code  # which may be that of the run before
 
     def _session_gone(self) -> None:
         """The process that holds the session has ended without a word; what it has left others put back."""
@@ -168,6 +172,11 @@ class Front:
     # ---- the command ----------------------------------------------------------------------------------------------
     def _enter(self, descriptors: Sequence[int]) -> None:
         self.used = True
+        if self._unwanted:
+            for each in descriptors:
+                os.close(each)
+            self._not_started(self._unwanted)
+            return
         *way_in, inside = descriptors
         environment = Inside.read(inside)
         self._write_files(environment)
@@ -182,11 +191,14 @@ class Front:
         if failure:
             os.waitpid(pid, 0)
             self._failure = BridgeError(**json.loads(failure))
-            self._code = self._failure.exit_code
-            self._say({"exited": self._code})
+            self._not_started(self._failure.exit_code)
             return
         self._pid = pid
         self._say({"started": pid})
+
+    def _not_started(self, code: int) -> None:
+        self._code = code
+        self._say({"exited": code})
 
     def _write_files(self, inside: Inside) -> None:
         if self._request.env_file or self._request.env_json:
@@ -203,6 +215,8 @@ class Front:
             if self._pid:
                 self._say({"signal": number})
         elif self._code is None:
+            if not self.used:
+                self._unwanted = 128 + number
             self.used = True
             self._say({"signal": number})
         else:

@@ -141,6 +141,23 @@ def test_a_run_has_ended_whatever_becomes_of_telling_it() -> None:
         assert line.inbox.get(time.monotonic() + 5) == Exited(137)
 
 
+def test_a_terminal_s_bridge_that_was_killed_before_its_run_could_hear_it_ends_the_run(line: Line) -> None:
+    """Its end was heard when there was no run yet: nobody tells it again."""
+    nobody: queue.SimpleQueue[object] = queue.SimpleQueue()
+    line.facing.hear(nobody.put)
+    line.there.close()
+    assert nobody.get(timeout=5) is None
+    line.entered().begin({})
+    assert line.inbox.get(0) == Exited(137)
+
+
+def test_a_terminal_s_bridge_that_can_not_be_told_to_start_the_process_is_not_waited_for(line: Line) -> None:
+    while line.facing.say({"x": "x" * 1000}):
+        pass
+    line.entered().begin({})
+    assert line.inbox.get(0) == Exited(137)
+
+
 def test_without_one_the_account_goes_to_the_log(line: Line) -> None:
     line.facing.note("for the terminal")
     assert line.hears()["tell"][1] == "for the terminal"

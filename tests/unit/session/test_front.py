@@ -60,3 +60,36 @@ def test_another_signal_ends_the_waiting_for_the_original(line: tuple[socket.soc
     run._code = 0
     run._signalled(signal.SIGINT)
     assert run._over
+
+
+def test_a_command_that_is_not_wanted_any_more_is_not_started(line: tuple[socket.socket, socket.socket]) -> None:
+    """A Ctrl-C at the terminal reaches the processes that are there: this one would go on."""
+    here, there = line
+    run = front(here)
+    run._signalled(signal.SIGINT)
+    assert messages.receive(there) == ({"signal": signal.SIGINT}, [])
+    way_in = os.open(os.devnull, os.O_RDONLY)
+    messages.send(there, {"enter": True}, [way_in, way_in])
+    os.close(way_in)
+    messages.send(there, {"kept": 60, "name": "tasks"})
+    assert run.run() == 128 + signal.SIGINT
+    assert messages.receive(there) == ({"exited": 128 + signal.SIGINT}, [])
+
+
+def test_a_session_that_ends_instead_of_starting_what_is_not_wanted_does_not_give_it_its_exit_code(
+    line: tuple[socket.socket, socket.socket],
+) -> None:
+    """It is the one of the run before."""
+    here, there = line
+    run = front(here)
+    run._signalled(signal.SIGTERM)
+    messages.send(there, {"over": 0})
+    assert run.run() == 128 + signal.SIGTERM
+
+
+def test_a_command_that_the_session_could_not_have_started_has_not_succeeded(
+    line: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = line
+    messages.send(there, {"kept": 60, "name": "tasks"})
+    assert front(here).run() == 137
