@@ -71,6 +71,22 @@ async def connected(sshd: Sshd, wire: type[Spdy | V4] = Spdy) -> AsyncIterator[t
             await connection.closed
 
 
+async def refused(port: int, host: str = "127.0.0.1") -> None:
+    """Return when nothing listens on ``port`` any more; TimeoutError after 5 s.
+
+    The child that sshd forks for the session holds each listening socket, until it closes all that it inherited.
+    """
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:  # the socket was closed with this one in its queue
+                continue
+            writer.close()
+
+
 def listening_socket() -> socket.socket:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from bridge.errors import TunnelError
 from bridge.tunnel.keys import make_session_keys
 from bridge.tunnel.ssh import connect
 from tests.component.tunnel.peers import free_port, port_forward, running_sshd
-from tests.component.tunnel.talk import Collect, connected, echo, outbound_to, serving, with_reset
+from tests.component.tunnel.talk import Collect, connected, echo, outbound_to, refused, serving, with_reset
 
 MIB = 1024 * 1024
 
@@ -449,22 +449,6 @@ def test_a_port_in_the_pod_can_be_listened_on_and_given_up(run, sshd):
             await refused(port)
 
     run(main())
-
-
-async def refused(port: int) -> None:
-    """Return when nothing listens on ``port``; TimeoutError after 5 s.
-
-    The child that sshd forks for the session holds each listening socket, until it closes all that it inherited.
-    """
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                return
-            except ConnectionResetError:  # the socket was closed with this one in its queue
-                continue
-            writer.close()
 
 
 class Echo(asyncio.Protocol):
