@@ -114,7 +114,7 @@ class Front:
                 line = self._line.fileno()
                 ready, _, _ = select.select([line, woken], [], [])
                 if woken in ready:
-                    for number in os.read(woken, 4096):
+                    for number in _came(woken):
                         self._signalled(number)
                 if line in ready and not self._over:
                     self._heard()
@@ -245,6 +245,15 @@ class Front:
             messages.send(self._line, message)
         except messages.Closed:
             return  # which is heard next
+
+
+def _came(woken: int) -> list[int]:
+    """Return the signals that came, SIGCHLD last.
+
+    A Ctrl-C is here before the command has ended of it. But of two signals that wait together the kernel begins with
+    the handler of the first, and interrupts it for that of the second.
+    """
+    return sorted(os.read(woken, 4096), key=lambda number: number == signal.SIGCHLD)
 
 
 def _become(command: Sequence[str], inside: Inside, way_in: Sequence[int], tell: int) -> NoReturn:

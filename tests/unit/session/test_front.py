@@ -40,6 +40,17 @@ def test_signals_are_noticed_instead_of_died_of(number: signal.Signals) -> None:
         assert list(os.read(woken, 10)) == [number]
 
 
+def test_a_ctrl_c_is_heard_before_the_end_of_the_command_that_it_ended() -> None:
+    """It was taken for one that came later, for a second one: the session was not kept, and bridge did not wait."""
+    both = {signal.SIGINT, signal.SIGCHLD}
+    with front_module._woken() as woken:
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in (signal.SIGINT, signal.SIGCHLD):
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        assert front_module._came(woken) == [signal.SIGINT, signal.SIGCHLD]
+
+
 def test_sigquit_is_told_to_the_session_for_the_command_only(line: tuple[socket.socket, socket.socket]) -> None:
     here, there = line
     run = front(here)
