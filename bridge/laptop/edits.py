@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,8 +32,9 @@ QUIET = 50
 """Milliseconds without a further change after which the changes are told: an editor's, a `git checkout`'s, as one."""
 LONGEST = 1500
 """Milliseconds after the first change when they are told even so."""
-POLL_EVERY = 300
-"""Milliseconds between two looks at all of the files, where the kernel can't tell."""
+POLL_EVERY = 0.3
+"""Seconds between two looks at all of the files, where the kernel can't tell; of a big project, ten times as long as a
+look takes."""
 LOOK_FOR_FOLDER_EVERY = 0.5
 """Seconds between two looks for a folder that is gone."""
 LOOK_AT_FOLDER_EVERY = 2000
@@ -49,18 +51,18 @@ async def edits(sources: Sources, warn: Callable[[str], object]) -> AsyncIterato
     project = _Project(sources)
     await asyncio.to_thread(project.look)
     yield []
-    polls = False
+    told = _watched
     while True:
         try:
-            async for changed in _watched(project, polls=polls):
+            async for changed in told(project):
                 yield changed
         except FileNotFoundError:
             pass  # a folder that went meanwhile: looked for below
-        except OSError as error:
-            if polls:
+        except Exception as error:
+            if told is _polled:
                 raise
-            polls = True
-            warn(f"the kernel watches no more files ({error}); they are looked at every {POLL_EVERY} ms instead")
+            told = _polled
+            warn(f"the kernel can't tell which files change ({_reason(error)}); they are looked at instead")
         if changed := await asyncio.to_thread(project.look):
             yield changed
         if not project.folders:
@@ -71,8 +73,13 @@ async def edits(sources: Sources, warn: Callable[[str], object]) -> AsyncIterato
             yield changed
 
 
-async def _watched(project: _Project, *, polls: bool) -> AsyncIterator[list[str]]:
-    """Tell changes, until there are other folders. OSError when the kernel's limit is reached."""
+async def _watched(project: _Project) -> AsyncIterator[list[str]]:
+    """Tell changes, until there are other folders.
+
+    Raises OSError when the kernel's limit of watches is reached, WatchfilesRustInternalError when that of inotify's
+    instances or of descriptors is. Names that are not UTF-8 watchfiles can't take: UnicodeEncodeError for a folder's,
+    an ExceptionGroup as soon as something happens to a file of such a name.
+    """
     from watchfiles import awatch
 
     watched = project.folders
@@ -84,8 +91,7 @@ async def _watched(project: _Project, *, polls: bool) -> AsyncIterator[list[str]
         debounce=LONGEST,
         rust_timeout=LOOK_AT_FOLDER_EVERY,
         yield_on_timeout=True,
-        poll_delay_ms=POLL_EVERY,
-        force_polling=polls,
+        force_polling=False,  # whatever the environment says: `_polled` takes any name
         recursive=False,
         ignore_permission_denied=True,
     ):
@@ -95,6 +101,22 @@ async def _watched(project: _Project, *, polls: bool) -> AsyncIterator[list[str]
             yield changed
         if project.has_other_folders(watched, found):
             return
+
+
+async def _polled(project: _Project) -> AsyncIterator[list[str]]:
+    """Tell changes, until there is no folder."""
+    took = 0.0
+    while project.folders:
+        await asyncio.sleep(max(POLL_EVERY, 10 * took))
+        began = time.monotonic()
+        changed = await asyncio.to_thread(project.look)
+        took = time.monotonic() - began
+        if changed:
+            yield changed
+
+
+def _reason(error: BaseException) -> BaseException:
+    return _reason(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 class _Project:

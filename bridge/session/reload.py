@@ -169,7 +169,8 @@ class Reloaded:
         try:
             async for files in changes:
                 self._happened.put_nowait(_Edited(files))
-        except OSError as error:
+        except Exception as error:  # whatever it is: nobody else would hear of it
+            log.exception("changes of files are not noticed any more")
             self._narrator.warn(f"changes of files are not noticed any more: {error}")
 
     async def _live(self) -> None:

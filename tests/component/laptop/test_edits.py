@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +21,9 @@ from bridge.plan.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+
+
+ROOT = Path(__file__).parents[3]
 
 
 class Watch:
@@ -34,6 +41,13 @@ class Watch:
         """Wait for a change of that file; before it there may be others."""
         while name not in await self.next():
             pass
+
+    async def warning(self) -> str:
+        """Wait for the first one."""
+        async with asyncio.timeout(10):
+            while not self.warned:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return self.warned[0]
 
 
 @asynccontextmanager
@@ -146,10 +160,7 @@ def test_a_folder_that_is_deleted_is_watched_again_when_it_is_back(
         async with watching(project) as watch:
             shutil.rmtree(project)
             await watch.until("app.py")
-            async with asyncio.timeout(10):
-                while not watch.warned:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert "gone" in watch.warned[0]
+            assert "gone" in await watch.warning()
             project.mkdir()  # noqa: ASYNC240
             (project / "app.py").write_text("again")
             await watch.until("app.py")
@@ -159,24 +170,67 @@ def test_a_folder_that_is_deleted_is_watched_again_when_it_is_back(
     run(main)
 
 
-def test_where_the_kernel_watches_no_more_the_files_are_looked_at(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import watchfiles
+def test_where_the_kernel_watches_no_more_the_files_are_looked_at(project: Path) -> None:
+    """Not in this process, where the kernel may still be closing what tests before this one have watched with."""
+    program = f"from {__name__} import notice_without_inotify; notice_without_inotify({str(project)!r})"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
-    real = watchfiles.awatch
 
-    def no_more(*paths: str, force_polling: bool, **options: object) -> object:
-        if not force_polling:
-            raise OSError("OS file watch limit reached.")
-        return real(*paths, force_polling=force_polling, **options)  # type: ignore[arg-type]
+def notice_without_inotify(project: str) -> None:
+    """Notice an edit when there is one descriptor left: enough to look at a folder, while inotify wants more."""
 
-    monkeypatch.setattr(watchfiles, "awatch", no_more)
+    async def main() -> None:
+        free = os.open(os.devnull, os.O_RDONLY)  # the lowest that is
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        async with watching(Path(project)) as watch:
+            assert "can't tell which files change" in await watch.warning()
+            (Path(project) / "app.py").unlink()  # which takes no descriptor
+            await watch.until("app.py")
+
+    import watchfiles  # noqa: F401  # as long as there are descriptors for it
+
+    run(main)
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+def test_a_file_whose_name_is_not_utf8_leaves_the_others_noticed(project: Path) -> None:
+    """watchfiles raised what was no OSError, and nothing was noticed any more."""
 
     async def main() -> None:
         async with watching(project) as watch:
-            (project / "app.py").write_text("noticed by polling")
+            (project / f"{NOT_UTF8}.csv").write_text("of any kind")
+            assert "Unable to decode path" in await watch.warning()
+            (project / "app.py").write_text("two")
             await watch.until("app.py")
-            assert "watches no more files" in watch.warned[0]
+            (project / f"{NOT_UTF8}.py").write_text("of the right kind")
+            await watch.until(f"{NOT_UTF8}.py")
+
+    run(main)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_looked_at_too(project: Path) -> None:
+    async def main() -> None:
+        (project / NOT_UTF8).mkdir()
+        async with watching(project) as watch:
+            (project / NOT_UTF8 / "module.py").write_text("1")
+            await watch.until("module.py")
+            (project / "app.py").write_text("two")
+            await watch.until("app.py")
+
+    run(main)
+
+
+def test_a_folder_that_is_looked_at_may_go_and_come_back(project: Path) -> None:
+    async def main() -> None:
+        (project / NOT_UTF8).mkdir()
+        async with watching(project) as watch:
+            shutil.rmtree(project)
+            await watch.until("app.py")
+            project.mkdir()  # noqa: ASYNC240
+            (project / "app.py").write_text("again")
+            await watch.until("app.py")
 
     run(main)

@@ -15,6 +15,7 @@ import pytest
 from bridge.errors import CommandError
 from bridge.laptop.process import Exit
 from bridge.plan.sources import Sources
+from bridge.session import reload as module
 from bridge.session.inbox import Exited, Inbox
 from bridge.session.reload import Reloaded, Surroundings
 from bridge.session.requests import Requests
@@ -23,7 +24,7 @@ from bridge.tunnel.reading import Pause
 from tests.unit.session.telling import Speechless, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 LIVES = "sleep 1000"
@@ -220,6 +221,17 @@ def test_a_process_has_ended_whatever_becomes_of_telling_it(tmp_path: Path) -> N
         told.__class__ = Speechless
         life.reloaded.signal(signal.SIGTERM)
         assert life.end() == Exited(143)
+
+
+def test_it_is_said_when_changes_are_not_noticed_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> AsyncIterator[list[str]]:
+        yield []
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(module, "edits", broken)
+    with living(tmp_path) as life:
+        life.until(lambda: life.told.said("warn"))
+        assert life.told.said("warn") == ["changes of files are not noticed any more: a bug"]
 
 
 def test_a_signal_in_the_middle_of_a_restart_starts_nothing_more(life: Life) -> None:
