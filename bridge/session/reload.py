@@ -7,7 +7,7 @@ What stands in the original's place, as `answering` has it; its life is one task
     it ends by itself            it is said; what comes is held as for any process that does not accept
     it can't be started          the same
     it has ended, a file changes another one is started
-    a signal                     passed on; when the process has ended, so has the session
+    a signal                     passed on, to the next process if that just starts; when it has ended, so has the session
     SIGQUIT                      passed on, no more
 
 Programs that came into the sandbox by themselves (`bridge exec`) go on meanwhile.
@@ -82,6 +82,8 @@ class _Edited:
 @dataclass(frozen=True)
 class _Told:
     number: Signals
+    sent_to: Process | None
+    """Who has it already."""
 
 
 _Happened: TypeAlias = _Gone | _Edited | _Told | BridgeError
@@ -119,7 +121,12 @@ class Reloaded:
     @property
     def pid(self) -> int:
         """The process's; 0: there is none just now."""
-        return self._process.pid if self._process and self._runs else 0
+        process = self._running
+        return process.pid if process else 0
+
+    @property
+    def _running(self) -> Process | None:
+        return self._process if self._runs else None
 
     def begin(self, environment: Mapping[bytes, bytes]) -> None:
         """Start the command, and watch its files. Raises CommandError."""
@@ -129,27 +136,27 @@ class Reloaded:
 
     def signal(self, number: Signals) -> None:
         """Send a signal to the process, which ends the session if it ends the process, or if there is none."""
-        process = self._process
+        process = self._running
         if number is not SIGQUIT:
-            self._told(number)
-        if process is not None and self._runs:
+            self._told(number, process)
+        if process is not None:
             process.signal(number)
 
     def interrupted(self) -> None:
         """Note a Ctrl-C, which the terminal has sent to the process as well."""
-        self._told(SIGINT)
+        self._told(SIGINT, self._running)
 
     def end(self) -> None:
         """End the process and everything that it started, now, and the session."""
-        self._told(SIGKILL)
+        self._told(SIGKILL, self._running)
         self._box.end(grace=0, entered=False)
 
-    def _told(self, number: Signals) -> None:
+    def _told(self, number: Signals, sent_to: Process | None) -> None:
         if number is SIGINT:
             self._interrupted = time.monotonic()
         else:
             self._ends = True
-        self._loop.call(self._happened.put_nowait, _Told(number))
+        self._loop.call(self._happened.put_nowait, _Told(number, sent_to))
 
     # ---- its life, on the event loop ------------------------------------------------------------------------------
     async def _begin(self) -> None:
@@ -202,8 +209,11 @@ class Reloaded:
                 )
             case _Edited(files) if not self._ends:
                 return await self._replace(files)
-            case _Told(number) if not self._runs:
-                return 128 + number
+            case _Told(number, sent_to):
+                if self._running is None:
+                    return 128 + number
+                if self._running is not sent_to:  # it was just being started
+                    self._running.signal(number)
             case BridgeError():
                 raise happened
         return None

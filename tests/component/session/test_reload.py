@@ -245,3 +245,17 @@ def test_a_signal_in_the_middle_of_a_restart_starts_nothing_more(life: Life) -> 
     life.edit(f"{LIVES}2")
     assert life.end() == Exited(143)
     assert len(life.box.started) == 1
+
+
+def test_a_signal_while_the_next_process_starts_ends_that_one(life: Life) -> None:
+    """It was sent to nobody, and the process ran on until it was killed."""
+    start = life.box.start
+
+    def told_meanwhile(command: tuple[str, ...], env: object, cwd: str) -> Started:
+        life.reloaded.signal(signal.SIGTERM)
+        return start(command, env, cwd)
+
+    life.box.start = told_meanwhile  # type: ignore[method-assign]
+    life.edit(f"{LIVES}2")
+    assert life.end() == Exited(143)
+    assert len(life.box.started) == 2
