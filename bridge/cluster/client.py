@@ -200,6 +200,7 @@ class Cluster:
 
     def gather(self, *questions: Callable[[], Any]) -> list[Any]:
         """Ask several things at once; return the answers in order, or raise the first error."""
+        self.transport.credentials.current()  # here, where a signal ends the wait for a plugin: none ends a thread's
         return gather(questions)
 
     # -- watching --------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from bridge.cluster.authproviders import token_of_provider
 from bridge.cluster.execplugin import run_plugin
 from bridge.cluster.kubeconfig import file_or_data
 from bridge.cluster.tls import ClientCertificate
-from bridge.errors import UsageError
+from bridge.errors import BridgeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,10 @@ class Held:
 
 
 class Credentials:
-    """Gives the credentials for a request; thread-safe, so that a plugin runs once for requests in parallel."""
+    """Gives the credentials for a request; thread-safe, so that a plugin runs once for requests in parallel.
+
+    Also where it fails: it may have asked for a login, which should not be asked for again by each that waited.
+    """
 
     def __init__(self, access: Access, reload: Callable[[], Access] | None = None) -> None:
         self._access = access
@@ -59,21 +62,37 @@ class Credentials:
         self._read = _source(access)
         self._lock = threading.Lock()
         self._held: Held | None = None
+        self._failure: BridgeError | None = None
+        """Why there were none at the last try."""
 
     def current(self) -> Held:
         """Return what to show, renewed if it is about to expire. Raise ClusterError or UsageError."""
+        before = self._failure
         with self._lock:
             if self._held is None or _passing(self._held) or self._access.user.get("tokenFile"):
-                self._held = self._read()
+                self._held = self._got(before)
             return self._held
 
     def renewed(self, refused: Held) -> bool:
         """After a 401: try to get others than the ``refused`` ones. Tell whether there are."""
+        before = self._failure
         with self._lock:
             if self._held is refused:
                 self._read_anew()
-                self._held = self._read()
+                self._held = self._got(before)
             return self._held != refused
+
+    def _got(self, before: BridgeError | None) -> Held:
+        """Get them; raise what another one has failed with since ``before``, while this one waited for the lock."""
+        if self._failure is not None and self._failure is not before:
+            raise self._failure
+        try:
+            held = self._read()
+        except BridgeError as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return held
 
     def _read_anew(self) -> None:
         if self._reload is not None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import queue
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +19,7 @@ from bridge.cluster.errors import Unauthenticated
 from bridge.cluster.kubeconfig import load_access
 from bridge.cluster.portforward import portforward_endpoint
 from bridge.errors import BridgeError, ClusterError, UsageError
+from bridge.session.signals import SignalReceived, Signals
 
 from .apiserver import ApiServer, Certificate, certificate, reply, status
 
@@ -176,6 +181,63 @@ def test_a_plugin_that_is_not_installed(api: ApiServer, tmp_path: Path) -> None:
 def test_a_plugin_of_an_unknown_version(api: ApiServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"exec plugin of version .*v1alpha1"):
         get(api, tmp_path, plugin(tmp_path, "true", apiVersion="client.authentication.k8s.io/v1alpha1"))
+
+
+def test_a_signal_ends_the_plugin_and_starts_no_other(api: ApiServer, tmp_path: Path) -> None:
+    """Questions at the same time wait for the one login; each of them would begin another one."""
+    read = "head -c 300000 /dev/zero"  # more than a pipe holds: bridge waits for its end by now
+    user = plugin(tmp_path, f"echo >> {tmp_path}/runs; {read}; kill -TERM $PPID; exec sleep 30")
+    with (
+        connect(kubeconfig=api.kubeconfig(tmp_path, user=user), timeout=2) as client,
+        Signals() as signals,
+        pytest.raises(SignalReceived),
+        signals.interruptible(),
+    ):
+        client.gather(*[lambda: client.get(VERSION)] * 3)
+    assert (tmp_path / "runs").read_text() == "\n"
+
+
+class Door:
+    """A lock that tells who comes to it."""
+
+    def __init__(self) -> None:
+        self.came: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.came.put(threading.get_ident())
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_who_waits_for_a_plugin_that_fails_does_not_run_it_again(api: ApiServer, tmp_path: Path) -> None:
+    runs, go = tmp_path / "runs", tmp_path / "go"
+    os.mkfifo(go)
+    script = f"""
+        cd {tmp_path}; echo >> runs
+        case $(wc -l < runs) in
+            1) read line < go; exit 1;;
+            2) exit 1;;
+        esac
+        echo '{credential(token="made")}'
+    """
+    with connect(kubeconfig=api.kubeconfig(tmp_path, user=plugin(tmp_path, script))) as client:
+        credentials, door = client.transport.credentials, Door()
+        credentials._lock = door  # type: ignore[assignment]
+        with ThreadPoolExecutor(3) as pool:
+            waiting = [pool.submit(credentials.current) for _ in range(3)]
+            for _ in waiting:
+                door.came.get(timeout=20)
+            go.write_text("\n")
+            for each in waiting:
+                with pytest.raises(ClusterError, match=r"plugin failed \(exit code 1\)"):
+                    each.result()
+        assert runs.read_text() == "\n"
+        with pytest.raises(ClusterError, match="plugin failed"):
+            credentials.current()
+        assert credentials.current().authorization == "Bearer made"
 
 
 # -- auth providers ------------------------------------------------------------------------------------------------
