@@ -7,7 +7,7 @@ What stands in the original's place, as `answering` has it; its life is one task
     it ends by itself            it is said; what comes is held as for any process that does not accept
     it can't be started          the same
     it has ended, a file changes another one is started
-    a signal                     passed on, to the next process if that just starts; when it has ended, so has the session
+    a signal                     passed on, to the next process if that just starts; the session ends with it
     SIGQUIT                      passed on, no more
 
 Programs that came into the sandbox by themselves (`bridge exec`) go on meanwhile.
