@@ -34,7 +34,6 @@ from bridge.laptop.command import check_command, working_directory
 from bridge.laptop.enter import become
 from bridge.laptop.init.tree import is_stopped
 from bridge.session.enter import Inside
-from bridge.session.entered import KILLED
 from bridge.session.foreground import in_foreground
 from bridge.session.kept import key_of, usable
 from bridge.session.visiting import Visitor
@@ -120,7 +119,11 @@ class Front:
                     self._heard()
         if self._failure is not None:
             raise self._failure
-        return KILLED if self._code is None else self._code
+        if self._code is None:  # the session could not tell this one to start it
+            from bridge.session.entered import KILLED
+
+            return KILLED
+        return self._code
 
     # ---- what the session says ------------------------------------------------------------------------------------
     def _heard(self) -> None:
