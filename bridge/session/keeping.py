@@ -136,7 +136,11 @@ class Kept(Action):
         self._loop.call(self._no_process)
         if self._last:
             return False
-        return self._swap.give_back(self._leaving, meanwhile=self._box.end)
+        try:
+            return self._swap.give_back(self._leaving, meanwhile=self._box.end)
+        except BridgeError as error:  # how the command has ended counts, if all can be put back after this
+            self._narrator.warn(f"the session can't be kept: {error.message}")
+            return False
 
     def _no_process(self) -> None:
         if self._waiting is not None:

@@ -59,15 +59,17 @@ class World:
     def plan(self, session: str = S) -> Plan:
         return intend(self.request, self.situation, session=session, credentials=CREDENTIALS)
 
-    def swap(self, session: str = S) -> Swap:
-        means = Means(
+    def means(self) -> Means:
+        return Means(
             request=self.request,
             cluster=self.cluster,
             narrator=self.told,
             signals=self.signals,
             store=self.store,
         )
-        return Swap(means, self.plan(session), KEYS, "t")
+
+    def swap(self, session: str = S) -> Swap:
+        return Swap(self.means(), self.plan(session), KEYS, "t")
 
     @property
     def proxy(self) -> str:
