@@ -16,6 +16,14 @@ Foreign exceptions are translated into these once, at the boundary of the packag
 While the process runs, bridge's exit code is the process's own.
 """
 
+KILLED = 128 + 9
+"""The exit code of a process that was killed, or of which nobody can tell how it has ended."""
+
+
+def unexpected(error: Exception) -> str:
+    """Say in a session's account what no code is for: a bug."""
+    return f"bridge did not expect {type(error).__name__}: {error}"
+
 
 class BridgeError(Exception):
     """A failure, told to the user as ``message`` with a ``hint``: the next step."""

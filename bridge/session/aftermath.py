@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bridge.cluster import connect
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, unexpected
 from bridge.session.changes import delete_objects
 from bridge.session.restore import put_back
 from bridge.session.sessions import find_sessions
@@ -55,7 +55,7 @@ def restore_left(left: Sequence[LocalSession], *, give_up_after: float, pauses: 
                 except BridgeError as error:
                     log.warn(error.message)
                 except Exception as error:  # noqa: BLE001  # nor must a bug: another try may not meet it
-                    log.warn(f"bridge did not expect {type(error).__name__}: {error}")
+                    log.warn(unexpected(error))
                 else:
                     break
                 if time.monotonic() > deadline:

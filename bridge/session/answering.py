@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.errors import BridgeError
+from bridge.errors import KILLED, BridgeError
 from bridge.laptop.command import working_directory
 from bridge.plan.names import one_of
 from bridge.session.inbox import Exited
@@ -84,7 +84,7 @@ class OwnProcess:
             code = (await process.exited()).exit_code
             trouble = ""
         except BridgeError as error:
-            code, trouble = 137, error.message
+            code, trouble = KILLED, error.message
         tell_ended(code, trouble, self._inbox, self._narrator)
 
 

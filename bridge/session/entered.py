@@ -10,6 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from bridge.errors import KILLED
 from bridge.session.inbox import Exited, SignalCame
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from bridge.session.facing import Facing
     from bridge.session.inbox import Inbox
     from bridge.tunnel.loop import EventLoop
-
-KILLED = 137
-"""The exit code of a process of which nobody can tell how it ended."""
 
 
 class Entered:

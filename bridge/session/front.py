@@ -28,7 +28,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bridge.errors import BridgeError
+from bridge.errors import KILLED, BridgeError
 from bridge.laptop import messages
 from bridge.laptop.command import check_command, working_directory
 from bridge.laptop.enter import become
@@ -119,11 +119,7 @@ class Front:
                     self._heard()
         if self._failure is not None:
             raise self._failure
-        if self._code is None:  # the session could not tell this one to start it
-            from bridge.session.entered import KILLED
-
-            return KILLED
-        return self._code
+        return KILLED if self._code is None else self._code  # None: the session could not tell this one to start it
 
     # ---- what the session says ------------------------------------------------------------------------------------
     def _heard(self) -> None:

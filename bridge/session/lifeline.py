@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.clock import since_boot
 from bridge.cluster.errors import Unauthenticated
-from bridge.errors import BridgeError, TunnelError
+from bridge.errors import BridgeError, TunnelError, unexpected
 from bridge.tunnel.keeper import Refused
 from bridge.wire.backoff import delays
 from bridge.wire.messages import OVER_REASONS
@@ -136,7 +136,7 @@ class Lifeline:
             self._ended(str(over))
         except Exception as error:
             log.exception("the tunnel is not looked after any more")
-            self._ended(f"bridge did not expect {type(error).__name__}: {error}")
+            self._ended(unexpected(error))
 
     def _ended(self, how: str) -> None:
         self.state = "over"

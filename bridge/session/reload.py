@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from signal import SIGINT, SIGKILL, SIGQUIT, Signals
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.errors import BridgeError, CommandError
+from bridge.errors import KILLED, BridgeError, CommandError, unexpected
 from bridge.laptop.command import working_directory
 from bridge.laptop.edits import edits
 from bridge.session.answering import tell_ended
@@ -187,10 +187,10 @@ class Reloaded:
             while code is None:
                 code = await self._after(await self._happened.get())
         except BridgeError as error:  # init was killed, and the process with it
-            code, trouble = 137, error.message
+            code, trouble = KILLED, error.message
         except Exception as error:  # a bug is no reason that bridge does not end with its process
             log.exception("the process is not looked after any more")
-            code, trouble = 1, f"bridge did not expect {type(error).__name__}: {error}"
+            code, trouble = 1, unexpected(error)
         tell_ended(code, trouble, self._inbox, self._narrator)
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -236,21 +236,9 @@ class _Traces:
 
     def nameless(self, namespace: str, *, named: Collection[str]) -> list[Found]:
         """Return the sessions of which there is nothing but a record that can't be read; ``named``: others' targets."""
+        nothing = self.found("", namespace)
         return [
-            Found(
-                session="",
-                namespace=namespace,
-                target=target,
-                holder="somebody",
-                since="",
-                life=Life.UNKNOWN,
-                protection="",
-                heartbeat=None,
-                services=(),
-                record=None,
-                claim=None,
-                unreadable=error,
-            )
+            replace(nothing, target=target, unreadable=error)
             for target, error in self.unreadable.items()
             if target not in named
         ]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from docs.demo.stage import NAMESPACE
+from docs.demo.stage import NAMESPACE, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.access import Kubectl
-
-CLONE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -39,6 +36,6 @@ def _sigint_ignored() -> Iterator[None]:
 def test_the_story_is_told_to_its_end_also_as_a_job_of_a_script() -> None:
     """A script's shell has what it starts with & ignore SIGINT, and so did the bridge that was sent one: it hung."""
     argv = [sys.executable, "-m", "docs.demo.demo"]
-    told = subprocess.run(argv, cwd=CLONE, capture_output=True, text=True, timeout=280, check=False)
+    told = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "That was the story" in told.stdout

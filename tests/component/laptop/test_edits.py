@@ -18,12 +18,10 @@ import uvloop
 from bridge.laptop import edits as module
 from bridge.laptop.edits import edits
 from bridge.plan.sources import Sources
+from tests.component.proxy import CLONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-
-
-ROOT = Path(__file__).parents[3]
 
 
 class Watch:
@@ -173,7 +171,7 @@ def test_a_folder_that_is_deleted_is_watched_again_when_it_is_back(
 def test_where_the_kernel_watches_no_more_the_files_are_looked_at(project: Path) -> None:
     """Not in this process, where the kernel may still be closing what tests before this one have watched with."""
     program = f"from {__name__} import notice_without_inotify; notice_without_inotify({str(project)!r})"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=CLONE, check=True)
 
 
 def notice_without_inotify(project: str) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.component.laptop.peers import Echo
+from tests.component.proxy import CLONE
 
-CLONE = Path(__file__).parents[3]
 CONNECT = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s:
