@@ -8,7 +8,7 @@ carry a request. So, from when the process has ended:
     begin       the pod's end is expected: no new tie is made for it
                 (the pod is deleted; its keeper goes on while we are tied to it)
     finish      LINGER seconds at least; then until what was handed over has found the original, and what is open
-                rests, DRAIN seconds at most; then the tie is closed
+                has ended with an answer, or rests, DRAIN seconds at most; then the tie is closed
 
 What rests is told by reading along what goes to the original (``tunnel.rejoin``): a request waits for its answer. What
 was joined before that, to a replica that stood in, counts as at rest when nothing moves for QUIET.
@@ -74,6 +74,8 @@ class Leaving:
         if tie is not None and not tie.connection.closed.done():
             deadline, moved = time.monotonic() + DRAIN, -1
             await asyncio.sleep(LINGER)
+            for each in tie.inbound:
+                each.leave()
             # On a busy machine what is held may take longer than LINGER to be joined to the original.
             await until_at_rest(lambda: tie.inbound if self._handed_over else relayed(tie.inbound), DRAIN - LINGER)
             while any(each.unread for each in tie.inbound) and time.monotonic() < deadline:

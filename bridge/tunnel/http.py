@@ -126,12 +126,16 @@ class Conversation:
 
     def rests(self, now: float) -> bool:
         """Whether nobody waits for anything that is under way, as far as can be told."""
-        quiet = now - self._moved
+        quiet = self.quiet(now)
         if self.unread:
             return quiet > (UNANSWERED if self._client_spoke_last else SPOKEN)
         if self._answers.under_way:
             return quiet > STREAMS
         return not (self._asked or self._questions.begun)
+
+    def quiet(self, now: float) -> float:
+        """Return for how many seconds nothing has come from either side."""
+        return now - self._moved
 
     # -- for the two sides -----------------------------------------------------------------------------------------
 

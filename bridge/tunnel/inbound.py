@@ -156,6 +156,11 @@ class Inbound:
         for relayed in list(self._relayed):
             relayed.part()
 
+    def leave(self) -> None:
+        """Have those that are read along end with their next answer."""
+        for relayed in list(self._relayed):
+            relayed.leave()
+
     def _to(self, port: PortMap) -> Callable[[Incoming], None]:
         def on_channel(incoming: Incoming) -> None:
             reading = self._reading()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bridge.tunnel.inbound import Inbound
     from bridge.tunnel.reading import Reading
 
+USED = 0.2
+"""Seconds without a byte until a connection counts as idle: until then its client may be about to ask again."""
 LOOK_EVERY = 0.01
 """Seconds between two looks at whether connections rest: for some it is the time that has passed which tells."""
 
@@ -48,6 +50,7 @@ class Relayed:
         self._among = among
         self._redial = redial
         self._dials = False
+        self._leaves = False
         self._client: Client | None = None
         self.parted = 0
         """How many times it has let go of a process."""
@@ -81,7 +84,22 @@ class Relayed:
 
     def rests(self, now: float) -> bool:
         """Whether nobody waits for anything that is under way (``now``: time.monotonic)."""
-        return self._client is None or self._client.other is None or self.conversation.rests(now)
+        if self._client is None or self._client.other is None:
+            return True
+        if self._leaves and self.conversation.between and self.conversation.quiet(now) < USED:
+            return False  # it is closed with the next answer
+        return self.conversation.rests(now)
+
+    def leave(self) -> None:
+        """Close the client with the next answer: closed between two, it may have the next request on its way."""
+        self._leaves = True
+
+    def answered(self) -> None:
+        """Do what waits for the end of an answer, if this is one."""
+        if self._leaves and self._client is not None and self.conversation.between:
+            self._client.transport.close()
+        else:
+            self.part()
 
     def part(self, *, process_ends: bool = False) -> bool:
         """Part from the process if that is being replaced, or ends, and nobody waits for it. Whether it did."""
@@ -180,7 +198,7 @@ class Process(Listed):
         super().data_received(data)
         if self.other is not None:  # else it is kept, and comes again
             self._relayed.conversation.from_process(data)
-            self._relayed.part()
+            self._relayed.answered()
 
     def eof_received(self) -> bool:
         """Pass it on, unless the client is to outlive it."""

@@ -443,7 +443,8 @@ def test_a_program_that_is_not_there_is_told(client: Cluster) -> None:
 
 
 def test_a_crash_is_told_with_its_last_words(client: Cluster) -> None:
-    changes = {"command": ["sh", "-c", "echo the key is missing >&2; exit 3"]}
+    never = {"exec": {"command": ["false"]}}  # without a probe it would be Ready for the moment that it lives
+    changes = {"command": ["sh", "-c", "echo the key is missing >&2; exit 3"], "readinessProbe": never}
     error = failure(start(client, container=changes), within=8)
     assert "exit code 3" in error.message
     assert "the key is missing" in error.message

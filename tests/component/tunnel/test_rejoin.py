@@ -141,6 +141,26 @@ def test_a_connection_goes_on_with_the_next_process(run, pod):
     run(main())
 
 
+def test_a_connection_that_is_to_leave_is_closed_with_an_answer(run, pod):
+    """Closed at any other moment, it may be just when the next request is on its way: that one is lost."""
+
+    async def main():
+        async with serving(server(b"one")) as one, stage(pod) as here:
+            here.go_on_with(one)
+            used, idle = await Client.open(), await Client.open()
+            assert [await used.ask(b"a"), await idle.ask(b"a")] == [b"one /a", b"one /a"]
+            here.inbound.leave()
+            assert await until_at_rest(lambda: here.inbound.relayed, 0) == 2
+            assert await used.ask(b"b") == b"one /b"
+            assert await used.reader.read() == b""
+            assert await until_at_rest(lambda: here.inbound.relayed, 5) == 0
+            assert not idle.reader.at_eof()
+            await idle.close()
+            await used.close()
+
+    run(main())
+
+
 def test_a_request_under_way_gets_its_answer_from_the_old_process(run, pod):
     async def main():
         slow = serving(server(b"one", delay=0.2))

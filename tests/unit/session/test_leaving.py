@@ -34,6 +34,9 @@ class Pod:
     def rests(self, _now: float) -> bool:
         return not self.held
 
+    def leave(self) -> None:
+        pass
+
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         function(*arguments)
 
